@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Style, types and tests, with coverage.
+#
+#   bash scripts/test.sh [PYTEST_ARGUMENT ...]
+#
+# Needs CPython 3.11 only; makes its own .venv. Safe to run again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/setup_venv.sh
+setup_venv
+export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-3}
+
+echo "== Style: ruff"
+.venv/bin/ruff check .
+.venv/bin/ruff format --check --quiet .
+
+echo "== Types: mypy, strict where no framework is in the way"
+.venv/bin/mypy --strict tfplugin/config tfplugin/schema.py \
+  tfplugin/artifacts.py tfplugin/errors.py
+.venv/bin/mypy tfplugin beam_jobs serving
+
+echo "== Tests: pytest on 2 processes"
+.venv/bin/python -m pytest -n 2 --dist loadfile \
+  --cov --cov-report=term:skip-covered "$@"
+
+cat <<TXT
+
+Done. Where to look next:
+  bash scripts/demo.sh   the main job on a real log
+  docs/README.md         guides, the architecture, measured results
+  CONTRIBUTING.md        how to add an optimizer, a layer, a command
+TXT
