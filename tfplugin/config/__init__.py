@@ -1,0 +1,39 @@
+"""One YAML file a user can read aloud, checked as it is read."""
+
+from tfplugin.config.columns import DatasetConfig
+from tfplugin.config.columns import DenseFeatureConfig
+from tfplugin.config.columns import FeatureConfig
+from tfplugin.config.columns import IdFeatureConfig
+from tfplugin.config.columns import LabelConfig
+from tfplugin.config.columns import SplitConfig
+from tfplugin.config.columns import TableConfig
+from tfplugin.config.experiment import ExperimentConfig
+from tfplugin.config.loading import dump
+from tfplugin.config.loading import load
+from tfplugin.config.source import CsvOptions
+from tfplugin.config.source import SideTable
+from tfplugin.config.source import SourceConfig
+from tfplugin.config.training import ModelConfig
+from tfplugin.config.training import RestOptimizerConfig
+from tfplugin.config.training import TablesOptimizerConfig
+from tfplugin.config.training import TrainingConfig
+
+__all__ = [
+    "CsvOptions",
+    "DatasetConfig",
+    "DenseFeatureConfig",
+    "ExperimentConfig",
+    "FeatureConfig",
+    "IdFeatureConfig",
+    "LabelConfig",
+    "ModelConfig",
+    "RestOptimizerConfig",
+    "SideTable",
+    "SourceConfig",
+    "SplitConfig",
+    "TableConfig",
+    "TablesOptimizerConfig",
+    "TrainingConfig",
+    "dump",
+    "load",
+]

@@ -1,0 +1,209 @@
+"""Columns by role, and how rows are split and written."""
+
+import datetime
+from typing import Annotated
+from typing import Any
+from typing import Literal
+
+import pydantic
+
+from tfplugin.config.records import Section
+
+Transform = Literal["standardize", "log1p", "quantile_buckets"]
+
+
+class IdFeatureConfig(Section):
+    """A column of ids.
+
+    Args:
+        type: `id`, or `id_list` when a row holds any number of ids.
+        dtype: `int64` or `string`.
+        column: Its column in the log; None when it has the feature's name.
+        table: Its embedding table; None for one of its own, of the same name.
+        training_only: Whether it is unknown at serving, as a position in a
+            result list is.
+        serving_value: The constant that then takes its place; None for the
+            missing id.
+    """
+
+    type: Literal["id", "id_list"]
+    dtype: Literal["int64", "string"]
+    column: str | None = None
+    table: str | None = None
+    training_only: bool = False
+    serving_value: int | str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check_serving_value(self) -> "IdFeatureConfig":
+        if self.serving_value is None:
+            return self
+        if not self.training_only or self.type == "id_list":
+            raise ValueError(
+                "`serving_value` is for a scalar feature with "
+                "`training_only: true`"
+            )
+        wanted = int if self.dtype == "int64" else str
+        if not isinstance(self.serving_value, wanted):
+            raise ValueError(
+                f"`serving_value` must be of dtype {self.dtype}; received "
+                f"{self.serving_value!r}"
+            )
+        return self
+
+
+class DenseFeatureConfig(Section):
+    """A column of numbers.
+
+    Args:
+        type: `dense`.
+        column: Its column in the log; None when it has the feature's name.
+        transforms: What the model computes from it.
+        num_buckets: Number of quantile buckets.
+        training_only: As for ids.
+        serving_value: As for ids; None for missing.
+    """
+
+    type: Literal["dense"]
+    column: str | None = None
+    transforms: Annotated[
+        tuple[Transform, ...], pydantic.Field(min_length=1)
+    ] = ("standardize",)
+    num_buckets: Annotated[int, pydantic.Field(ge=2, le=100)] = 10
+    training_only: bool = False
+    serving_value: float | None = None
+
+
+FeatureConfig = Annotated[
+    IdFeatureConfig | DenseFeatureConfig, pydantic.Discriminator("type")
+]
+
+
+class LabelConfig(Section):
+    """An objective: a column of 0 and 1, or null where it was not observed.
+
+    Args:
+        column: Its column in the log; None when it has the label's name.
+        mask: Optional column, true or 1 where the label was observed.
+    """
+
+    column: str | None = None
+    mask: str | None = None
+
+
+class SplitConfig(Section):
+    """Which rows train, which choose, which are read once at the end.
+
+    Args:
+        by: `hash` of `columns`, or `time` by `event_time`.
+        columns: Columns of the log (after the select) whose equal values
+            stay in one split.
+        validation: Share of rows (by time) or of hash values.
+        test: Share of the test split, the latest rows when by time.
+        validation_from: Instead of shares: first moment of validation.
+        test_from: First moment of test. Moments without a zone are UTC.
+        seed: Seed of the hash.
+    """
+
+    by: Literal["hash", "time"]
+    columns: tuple[str, ...] = ()
+    validation: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.1
+    test: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.2
+    validation_from: datetime.datetime | None = None
+    test_from: datetime.datetime | None = None
+    seed: Annotated[int, pydantic.Field(ge=0)] = 0
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> "SplitConfig":
+        if (self.by == "hash") != bool(self.columns):
+            raise ValueError(
+                "`columns` names what to hash: give it with `by: hash`, and "
+                "only there"
+            )
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                "`validation` and `test` must leave rows to train on; "
+                f"received {self.validation} + {self.test}"
+            )
+        moments = (self.validation_from, self.test_from)
+        if any(moments) and (self.by != "time" or not all(moments)):
+            raise ValueError(
+                "`validation_from` and `test_from` go together, with `by: time`"
+            )
+        if all(moments) and not self.cut_offs()[0] < self.cut_offs()[1]:
+            raise ValueError(
+                "`validation_from` must lie before `test_from`; received "
+                f"{self.validation_from} and {self.test_from}"
+            )
+        return self
+
+    def cut_offs(self) -> tuple[int, int]:
+        """First seconds since 1970 of validation and of test.
+
+        Raises:
+            ValueError: The split is not by fixed moments.
+        """
+        if self.validation_from is None or self.test_from is None:
+            raise ValueError(
+                "The split must be by moments. Received: shares. Set "
+                "`validation_from` and `test_from`."
+            )
+        first, second = (
+            moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp()
+            for moment in (self.validation_from, self.test_from)
+        )
+        return int(first), int(second)
+
+
+class DatasetConfig(Section):
+    """How examples are written.
+
+    Args:
+        num_shards: TFRecord files a split.
+        order: `shuffled` spreads rows over and inside shards by a seeded
+            hash; `time` keeps them in the order of `event_time`.
+        seed: Seed of that hash.
+    """
+
+    num_shards: Annotated[int, pydantic.Field(ge=1, le=99999)] = 8
+    order: Literal["shuffled", "time"] = "shuffled"
+    seed: Annotated[int, pydantic.Field(ge=0)] = 0
+
+
+class TableConfig(Section):
+    """How one embedding table maps ids to rows.
+
+    Args:
+        embedding_dim: Floats a row; None for `model.embedding_dim`.
+        mapping: `vocabulary` (a row an id) or `hash` (a row a bucket).
+        top_n: Keep the ids with the highest counts.
+        min_count: Keep ids seen at least so often in training rows.
+        coverage: Keep the most frequent ids that make this share of
+            occurrences.
+        num_oov_buckets: Rows that all other ids share.
+        num_buckets: Rows of a hash mapping.
+        combiner: How the vectors of a list become one.
+    """
+
+    embedding_dim: Annotated[int, pydantic.Field(ge=1)] | None = None
+    mapping: Literal["vocabulary", "hash"] = "vocabulary"
+    top_n: Annotated[int, pydantic.Field(ge=1)] | None = None
+    min_count: Annotated[int, pydantic.Field(ge=1)] = 1
+    coverage: Annotated[float, pydantic.Field(gt=0, le=1)] | None = None
+    num_oov_buckets: Annotated[int, pydantic.Field(ge=1)] = 1
+    num_buckets: Annotated[int, pydantic.Field(ge=1)] | None = None
+    combiner: Literal["sum", "mean", "sqrtn"] = "mean"
+
+    @pydantic.model_validator(mode="after")
+    def _check_mapping(self) -> "TableConfig":
+        if (self.mapping == "hash") != (self.num_buckets is not None):
+            raise ValueError(
+                "`num_buckets` goes with `mapping: hash`, and only there"
+            )
+        filters = {"top_n", "min_count", "coverage", "num_oov_buckets"}
+        given: set[Any] = filters & self.model_fields_set
+        if self.mapping == "hash" and given:
+            raise ValueError(
+                f"{sorted(given)} go with `mapping: vocabulary`; a hash "
+                "keeps every id"
+            )
+        return self

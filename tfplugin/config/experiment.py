@@ -1,0 +1,131 @@
+"""The whole configuration: one YAML file."""
+
+import re
+from typing import Annotated
+
+import pydantic
+
+from tfplugin import schema
+from tfplugin.config import columns
+from tfplugin.config.records import Section
+from tfplugin.config.source import SourceConfig
+from tfplugin.config.training import ModelConfig
+from tfplugin.config.training import TrainingConfig
+
+#: What a feature, label or table may be called: it names inputs of a
+#: SavedModel, variables and folders.
+_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
+
+
+class ExperimentConfig(Section):
+    """One experiment, from the raw log to the served model.
+
+    Args:
+        name: The experiment's name, and the served model's.
+        source: The raw log.
+        features: Name to a column of ids or numbers.
+        labels: Objectives.
+        weight: Column of example weights.
+        group: Column by which metrics may be grouped (a user).
+        event_time: Column of the moment: seconds since 1970, or a timestamp.
+        request_id: Column that tells requests apart.
+        split: Train, validation, test.
+        dataset: How examples are written.
+        tables: Table to its mapping; tables not named take the defaults.
+        model: The network.
+        training: How it is trained.
+    """
+
+    name: str
+    source: SourceConfig
+    features: Annotated[
+        dict[str, columns.FeatureConfig], pydantic.Field(min_length=1)
+    ]
+    labels: Annotated[
+        dict[str, columns.LabelConfig], pydantic.Field(min_length=1)
+    ]
+    weight: str | None = None
+    group: str | None = None
+    event_time: str | None = None
+    request_id: str | None = None
+    split: columns.SplitConfig
+    dataset: columns.DatasetConfig = columns.DatasetConfig()
+    tables: dict[str, columns.TableConfig] = {}
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @pydantic.field_validator("labels", mode="before")
+    @classmethod
+    def _labels_without_options(cls, value: object) -> object:
+        if isinstance(value, list):
+            return {name: {} for name in value}
+        if isinstance(value, dict):
+            return {name: label or {} for name, label in value.items()}
+        return value
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> "ExperimentConfig":
+        self._check_names()
+        self._check_tables()
+        needs_time = self.split.by == "time" or self.dataset.order == "time"
+        if needs_time and self.event_time is None:
+            raise ValueError(
+                "a split or an order by time needs `event_time`: name its "
+                "column"
+            )
+        for objective in self.training.loss_weights:
+            if objective not in self.labels:
+                raise ValueError(
+                    f"training.loss_weights names `{objective}`, which is no "
+                    f"label; labels are {sorted(self.labels)}"
+                )
+        return self
+
+    def _check_names(self) -> None:
+        tables = self.id_tables()
+        for name in (self.name, *self.features, *self.labels, *tables):
+            if not _NAME.match(name):
+                raise ValueError(
+                    "names must be letters, digits and underscores, starting "
+                    f"with a letter; received `{name}`"
+                )
+        taken = set(schema.RESERVED_FEATURES)
+        taken |= {
+            name + schema.LENGTHS_SUFFIX
+            for name, feature in self.features.items()
+            if feature.type == "id_list"
+        }
+        for name in (*self.features, *self.labels):
+            if name in taken:
+                raise ValueError(
+                    f"the name `{name}` is used twice or reserved; rename it"
+                )
+            taken.add(name)
+
+    def _check_tables(self) -> None:
+        used = self.id_tables()
+        for table in self.tables:
+            if table not in used:
+                raise ValueError(
+                    f"tables.{table} is a table that no feature uses; tables "
+                    f"in use are {sorted(used)}"
+                )
+        for table, features in used.items():
+            dtypes = {self.features[name].dtype for name in features}  # type: ignore[union-attr]
+            if len(dtypes) > 1:
+                raise ValueError(
+                    f"features {features} share table `{table}` but differ "
+                    f"in dtype: {sorted(dtypes)}"
+                )
+
+    def id_tables(self) -> dict[str, list[str]]:
+        """Table to the names of the id features that index it."""
+        tables: dict[str, list[str]] = {}
+        for name, feature in self.features.items():
+            if isinstance(feature, columns.IdFeatureConfig):
+                tables.setdefault(feature.table or name, []).append(name)
+        return tables
+
+    def table(self, name: str) -> columns.TableConfig:
+        """A table's mapping, the defaults if the file does not name it."""
+        return self.tables.get(name, columns.TableConfig())

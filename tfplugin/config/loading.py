@@ -1,0 +1,224 @@
+"""YAML file and overrides → `ExperimentConfig`; errors of one line."""
+
+import difflib
+import importlib.util
+import pathlib
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+import pydantic
+import yaml
+
+from tfplugin.config.experiment import ExperimentConfig
+from tfplugin.errors import InputError
+
+_PACKAGE = "package://"
+
+
+def load(
+    path: str | pathlib.Path, overrides: Iterable[str] = ()
+) -> ExperimentConfig:
+    """Reads a configuration.
+
+    Args:
+        path: A YAML file. Relative paths in it are relative to its folder.
+        overrides: `a.b=value` each, the value in YAML; relative paths in
+            them are relative to the current folder.
+
+    Returns:
+        The resolved configuration, every path in it absolute.
+
+    Raises:
+        InputError: The file is absent or not YAML, a key is unknown, or a
+            value has the wrong type. One line that names the key.
+    """
+    path = pathlib.Path(path)
+    raw = _read_yaml(path)
+    _resolve_paths(raw, path.resolve().parent)
+    for override in overrides:
+        _apply_override(raw, override)
+    _resolve_paths(raw, pathlib.Path.cwd())
+    try:
+        return ExperimentConfig.model_validate(raw)
+    except pydantic.ValidationError as error:
+        raise InputError(f"{path}: {_first_problem(error)}") from error
+
+
+def dump(config: ExperimentConfig) -> str:
+    """The resolved configuration as YAML that `load` reads back."""
+    return yaml.safe_dump(
+        config.model_dump(mode="json", exclude_none=True, exclude_unset=True),
+        sort_keys=False,
+        allow_unicode=True,
+    )
+
+
+def resolve_path(path: str, base: pathlib.Path) -> str:
+    """An absolute path or glob for `path`.
+
+    Args:
+        path: Absolute, relative to `base`, a URL with a scheme, or
+            `package://NAME/PATH` for a file of an installed package.
+        base: An absolute folder.
+
+    Raises:
+        InputError: The package is not installed.
+    """
+    if path.startswith(_PACKAGE):
+        package, _, inside = path.removeprefix(_PACKAGE).partition("/")
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise InputError(
+                "A package:// path must name an installed package. Received: "
+                f"{path}. Run `pip install {package}`."
+            )
+        return str(pathlib.Path(spec.submodule_search_locations[0], inside))
+    if "://" in path:
+        return path
+    return str(base / path)
+
+
+def _read_yaml(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"The configuration must exist. Received: {path}. See configs/."
+        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path} must be a YAML file. Received: {reason}."
+        ) from error
+    if not isinstance(raw, dict):
+        raise InputError(
+            f"{path} must hold keys and values. Received: a "
+            f"{type(raw).__name__}. See configs/ for examples."
+        )
+    return raw
+
+
+def _resolve_paths(raw: dict[str, Any], base: pathlib.Path) -> None:
+    """Makes `source.files` and the side tables' files absolute, in place."""
+    source = raw.get("source")
+    if not isinstance(source, dict):
+        return
+    side_tables = source.get("side_tables")
+    holders = [source]
+    if isinstance(side_tables, dict):
+        holders += [t for t in side_tables.values() if isinstance(t, dict)]
+    for holder in holders:
+        files = holder.get("files")
+        if isinstance(files, str):
+            files = [files]
+        if isinstance(files, list):
+            holder["files"] = [
+                resolve_path(file, base) if isinstance(file, str) else file
+                for file in files
+            ]
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(
+            "--set takes KEY=VALUE, as in training.epochs=5. Received: "
+            f"{override!r}."
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"The value of --set {key} must be YAML. Received: {text!r}."
+        ) from error
+    *parents, last = key.split(".")
+    section = raw
+    for parent in parents:
+        # A key without options in YAML (`coupon:`) reads as None.
+        if section.get(parent) is None:
+            section[parent] = {}
+        section = section[parent]
+        if not isinstance(section, dict):
+            raise InputError(
+                f"--set {key}: `{parent}` is a value, not a section, so it "
+                f"has no key `{last}`."
+            )
+    section[last] = value
+
+
+def _first_problem(error: pydantic.ValidationError) -> str:
+    problems = error.errors()
+    # An unknown key is the likeliest cause of what else is said to be wrong.
+    problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
+    problem = problems[0]
+    location = [part for part in problem["loc"] if part not in _TAGS]
+    where = ".".join(str(part) for part in location)
+    if problem["type"] == "extra_forbidden":
+        return _unknown_key(location, where)
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"{where}: this key is required and was not given."
+    if problem["type"] == "value_error":
+        return f"{where}: {message}." if where else f"{message}."
+    return f"{where}: {message}. Received: {problem['input']!r}."
+
+
+#: Discriminator values that pydantic adds to a location.
+_TAGS = ("id", "id_list", "dense")
+
+
+def _unknown_key(location: list[int | str], where: str) -> str:
+    *parents, key = location
+    known = _known_keys(ExperimentConfig, parents)
+    nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+    hint = f" Did you mean `{nearest[0]}`?" if nearest else ""
+    return f"{where}: unknown key.{hint} Known keys: {', '.join(known)}."
+
+
+def _known_keys(section: Any, location: list[int | str]) -> list[str]:
+    """Names of the fields that stand at `location` below `section`."""
+    candidates = _sections(section)
+    for part in location:
+        following: list[type[pydantic.BaseModel] | _Mapping] = []
+        for candidate in candidates:
+            if isinstance(candidate, _Mapping):
+                following += _sections(candidate.value)
+            elif part in candidate.model_fields:
+                field = candidate.model_fields[str(part)]
+                following += _sections(field.annotation)
+        candidates = following
+    return sorted(
+        {
+            name
+            for candidate in candidates
+            if not isinstance(candidate, _Mapping)
+            for name in candidate.model_fields
+        }
+    )
+
+
+class _Mapping(typing.NamedTuple):
+    """A dict[str, value] on the way to a known key."""
+
+    value: Any
+
+
+def _sections(
+    annotation: Any,
+) -> list[type[pydantic.BaseModel] | _Mapping]:
+    """The section classes and mappings inside a type annotation."""
+    if isinstance(annotation, type) and issubclass(
+        annotation, pydantic.BaseModel
+    ):
+        return [annotation]
+    origin = typing.get_origin(annotation)
+    arguments = typing.get_args(annotation)
+    if origin is dict:
+        return [_Mapping(arguments[1])]
+    if origin is typing.Annotated:
+        return _sections(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return [found for part in arguments for found in _sections(part)]
+    return []
