@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support import datasets
+from tfplugin import data
+from tfplugin import schema as schema_lib
+from tfplugin.data import id_frequencies
+from tfplugin.errors import InputError
+
+COUNTS = st.dictionaries(
+    st.integers(-(2**62), 2**62), st.integers(1, 50), min_size=1
+)
+
+
+@given(COUNTS)
+def test_order_is_by_falling_count_then_rising_id(counts):
+    found = data.IdFrequencies.from_counts(list(counts), list(counts.values()))
+    expected = sorted(counts, key=lambda id_: (-counts[id_], id_))
+    assert found.ids.tolist() == expected
+    assert found.counts.tolist() == [counts[id_] for id_ in expected]
+
+
+@given(COUNTS, st.integers(1, 60))
+def test_min_count(counts, least):
+    found = data.IdFrequencies.from_counts(list(counts), list(counts.values()))
+    kept = found.with_min_count(least)
+    assert set(kept.ids) == {k for k, v in counts.items() if v >= least}
+
+
+@given(COUNTS, st.floats(0.01, 1.0))
+def test_coverage_keeps_the_fewest_ids_that_reach_it(counts, coverage):
+    found = data.IdFrequencies.from_counts(list(counts), list(counts.values()))
+    kept = found.with_coverage(coverage)
+    total = sum(counts.values())
+    assert kept.counts.sum() >= coverage * total
+    assert kept.counts[:-1].sum() < coverage * total
+
+
+def test_strings_and_label_counts():
+    found = data.IdFrequencies.from_counts(
+        ["b", "a", "ü"], [1, 1, 9], {"buy": np.array([1, 0, 4])}
+    )
+    assert found.ids.tolist() == ["ü", "a", "b"]
+    assert found.top(2).label_counts["buy"].tolist() == [4, 0]
+
+
+def test_read_back(tmp_path):
+    schema = schema_lib.Schema(
+        id_features={
+            "city": schema_lib.IdFeature(dtype="string", table="city")
+        },
+        labels=("click",),
+    )
+    rows = [{"city": c, "click": 1.0} for c in ["x", "y", "y", None]]
+    folder = datasets.write_dataset(
+        tmp_path / "d", schema, {"train": rows, "validation": [], "test": []}
+    )
+    found = data.open_dataset(folder.path).id_frequencies("city")
+    assert found.ids.tolist() == ["y", "x"]
+    assert found.label_counts["click"].tolist() == [2, 1]
+    with pytest.raises(InputError, match="nothing"):
+        id_frequencies.read(folder.id_frequencies("nothing"))
+    path = next(folder.id_frequencies("city").iterdir())
+    path.write_bytes(b"PAR1 not really")
+    with pytest.raises(InputError, match="city"):
+        data.open_dataset(folder.path).id_frequencies("city")

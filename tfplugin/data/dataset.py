@@ -1,0 +1,224 @@
+"""A dataset folder as tf.data pipelines."""
+
+import pathlib
+from typing import Any
+
+import google_crc32c
+import tensorflow as tf
+
+from tfplugin import artifacts
+from tfplugin import schema as schema_lib
+from tfplugin.data import id_frequencies
+from tfplugin.data import parsing
+from tfplugin.errors import InputError
+
+#: Shards read at a time, and Examples taken from one before the next.
+_CYCLE_LENGTH = 4
+_BLOCK_LENGTH = 64
+_CHUNK_BYTES = 1 << 20
+
+
+class Dataset:
+    """What `tfplugin preprocess` wrote, opened for training.
+
+    Args:
+        folder: The dataset's folder.
+
+    Raises:
+        InputError: The folder is absent or unfinished, or a shard is missing
+            or has another size than when it was written.
+
+    Example:
+        dataset = data.open_dataset("W/dataset")
+        model.fit(dataset.train(batch_size=4096), epochs=5)
+    """
+
+    def __init__(self, folder: artifacts.DatasetFolder) -> None:
+        folder.require_completed()
+        self.folder = folder
+        self.schema = folder.read_schema()
+        self.statistics = folder.read_statistics()
+        self._check_sizes()
+
+    def id_frequencies(self, table: str) -> id_frequencies.IdFrequencies:
+        """Counts of a table's ids over training rows.
+
+        Raises:
+            InputError: There is no such table, or its files are malformed.
+        """
+        return id_frequencies.read(self.folder.id_frequencies(table))
+
+    def rows(self, split: str) -> int:
+        """Number of Examples of a split."""
+        return self.statistics.rows(split)
+
+    def num_batches(self, split: str, batch_size: int) -> int:
+        """Number of batches an epoch of a split has, the last one partial."""
+        return -(-self.rows(split) // batch_size)
+
+    def train(
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        epochs: range | None = None,
+        shuffle_rows: int = 65536,
+    ) -> tf.data.Dataset:
+        """Batches of the training split in a new order each epoch.
+
+        Files are shuffled, then rows in a buffer; both orders are functions
+        of `seed` and the epoch.
+
+        Args:
+            batch_size: Examples a batch; the last of an epoch has fewer.
+            seed: Seed of the order.
+            epochs: None for a dataset of one epoch that comes in another
+                order each time it is iterated, as `fit(..., epochs=5)`
+                does. A range for these epochs one after the other: an epoch
+                has the same order whichever range it is read in, so that a
+                resumed training sees what an uninterrupted one would; pass
+                `steps_per_epoch=num_batches("train", batch_size)` to `fit`.
+            shuffle_rows: Size of the buffer.
+
+        Returns:
+            A dataset of (features, labels, sample weights); see
+            `parsing.parse_training`.
+        """
+        if epochs is None:
+            orders = tf.data.Dataset.random(
+                seed, rerandomize_each_iteration=True
+            ).take(1)
+        else:
+            orders = tf.data.Dataset.range(epochs.start, epochs.stop)
+        paths = self._paths("train")
+
+        def one_epoch(order: tf.Tensor) -> tf.data.Dataset:
+            seeds = tf.random.stateless_uniform(
+                (2,),
+                tf.stack([tf.cast(seed, tf.int64), order]),
+                minval=None,
+                maxval=None,
+                dtype=tf.int64,
+            )
+            files = tf.random.experimental.stateless_shuffle(paths, seeds)
+            rows = self._read(tf.data.Dataset.from_tensor_slices(files))
+            rows = _shuffle(rows, shuffle_rows, seeds)
+            return rows.batch(batch_size)
+
+        batches = self._parse(orders.flat_map(one_epoch))
+        num_epochs = 1 if epochs is None else len(epochs)
+        return batches.apply(
+            tf.data.experimental.assert_cardinality(
+                num_epochs * self.num_batches("train", batch_size)
+            )
+        )
+
+    def validation(self, batch_size: int) -> tf.data.Dataset:
+        """Batches of the validation split, in the order of its files."""
+        return self._in_order("validation", batch_size)
+
+    def test(self, batch_size: int) -> tf.data.Dataset:
+        """Batches of the test split, in the order of its files."""
+        return self._in_order("test", batch_size)
+
+    def verify_checksums(self) -> None:
+        """Compares every shard's CRC-32C with the one it was written with.
+
+        Raises:
+            InputError: A shard's bytes have changed.
+        """
+        for path, shard in self._shards():
+            if file_crc32c(path) != shard.crc32c:
+                raise InputError(
+                    "A shard must hold the bytes it was written with. "
+                    f"Received: {path}, whose checksum differs. "
+                    "Run `tfplugin preprocess --overwrite`."
+                )
+
+    def _in_order(self, split: str, batch_size: int) -> tf.data.Dataset:
+        paths = self._paths(split)
+        files = tf.data.Dataset.from_tensor_slices(paths)
+        batches = self._parse(self._read(files).batch(batch_size))
+        return batches.apply(
+            tf.data.experimental.assert_cardinality(
+                self.num_batches(split, batch_size)
+            )
+        )
+
+    def _read(self, files: tf.data.Dataset) -> tf.data.Dataset:
+        return files.interleave(
+            lambda path: tf.data.TFRecordDataset(path, "GZIP"),
+            cycle_length=_CYCLE_LENGTH,
+            block_length=_BLOCK_LENGTH,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+
+    def _parse(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        def parse(serialized: tf.Tensor) -> tuple[Any, ...]:
+            return parsing.parse_training(serialized, self.schema)
+
+        return batches.map(
+            parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        ).prefetch(tf.data.AUTOTUNE)
+
+    def _shards(self) -> list[tuple[pathlib.Path, schema_lib.Shard]]:
+        return [
+            (self.folder.split(split) / shard.name, shard)
+            for split in schema_lib.SPLITS
+            for shard in self.statistics.shards[split]
+        ]
+
+    def _paths(self, split: str) -> list[str]:
+        folder = self.folder.split(split)
+        return [
+            str(folder / shard.name) for shard in self.statistics.shards[split]
+        ]
+
+    def _check_sizes(self) -> None:
+        for path, shard in self._shards():
+            size = path.stat().st_size if path.is_file() else None
+            if size != shard.bytes:
+                found = "which is absent" if size is None else f"{size} bytes"
+                raise InputError(
+                    f"A shard must have its {shard.bytes} bytes. Received: "
+                    f"{path}, {found}. Run `tfplugin preprocess --overwrite`."
+                )
+
+
+def open_dataset(path: str | pathlib.Path) -> Dataset:
+    """Opens a dataset folder; see `Dataset`.
+
+    Args:
+        path: `WORK/dataset`.
+    """
+    return Dataset(artifacts.DatasetFolder(pathlib.Path(path)))
+
+
+def _shuffle(
+    rows: tf.data.Dataset, buffer_size: int, seeds: tf.Tensor
+) -> tf.data.Dataset:
+    """`Dataset.shuffle` as a function of `seeds`, int64 `(2,)`, alone.
+
+    The method mixes TensorFlow's global seed in, and fails on a seed that is
+    a tensor where that one is 0.
+    """
+    shuffled = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(rows),
+        buffer_size=buffer_size,
+        seed=seeds[0],
+        seed2=seeds[1],
+        output_types=[tf.string],
+        output_shapes=[tf.TensorShape([])],
+        reshuffle_each_iteration=False,
+    )
+    return tf.data.experimental.from_variant(shuffled, rows.element_spec)
+
+
+def file_crc32c(path: pathlib.Path) -> int:
+    """CRC-32C of a file's bytes."""
+    checksum = google_crc32c.Checksum()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            checksum.update(chunk)
+    return int.from_bytes(checksum.digest(), "big")

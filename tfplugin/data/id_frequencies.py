@@ -1,0 +1,122 @@
+"""How often each id of a table occurs in the training rows."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tfplugin.errors import InputError
+
+_LABEL_PREFIX = "label_"
+
+
+@dataclasses.dataclass(frozen=True)
+class IdFrequencies:
+    """The ids of one table, most frequent first, equal counts by id.
+
+    Args:
+        ids: `(n,)`, int64 or object (str).
+        counts: int64 `(n,)`, occurrences in training rows.
+        label_counts: Label to int64 `(n,)`, occurrences in training rows
+            where that label is 1.
+
+    Example:
+    >>> frequencies = IdFrequencies.from_counts([7, 8, 9], [1, 5, 1])
+    >>> frequencies.ids.tolist(), frequencies.with_min_count(2).ids.tolist()
+    ([8, 7, 9], [8])
+    """
+
+    ids: np.ndarray
+    counts: np.ndarray
+    label_counts: dict[str, np.ndarray] = dataclasses.field(
+        default_factory=dict
+    )
+
+    @classmethod
+    def from_counts(
+        cls,
+        ids: np.ndarray | list[int] | list[str],
+        counts: np.ndarray | list[int],
+        label_counts: dict[str, np.ndarray] | None = None,
+    ) -> "IdFrequencies":
+        """Sorts ids by falling count, equal counts by rising id.
+
+        Args:
+            ids: `(n,)`, int64 or str, unique.
+            counts: `(n,)`, positive integers.
+            label_counts: Label to `(n,)`.
+        """
+        ids = np.asarray(ids)
+        if ids.dtype.kind == "U":
+            ids = ids.astype(object)
+        counts = np.asarray(counts, np.int64)
+        order = np.lexsort((ids, -counts))
+        return cls(
+            ids[order],
+            counts[order],
+            {k: np.asarray(v)[order] for k, v in (label_counts or {}).items()},
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def top(self, num_ids: int) -> "IdFrequencies":
+        """The `num_ids` most frequent ids."""
+        return IdFrequencies(
+            self.ids[:num_ids],
+            self.counts[:num_ids],
+            {k: v[:num_ids] for k, v in self.label_counts.items()},
+        )
+
+    def with_min_count(self, min_count: int) -> "IdFrequencies":
+        """The ids that occur at least `min_count` times."""
+        return self.top(int(np.searchsorted(-self.counts, -min_count, "right")))
+
+    def with_coverage(self, coverage: float) -> "IdFrequencies":
+        """The fewest most frequent ids that make a share of occurrences.
+
+        Args:
+            coverage: In (0, 1]; 0.99 keeps the ids behind 99 % of all
+                occurrences.
+        """
+        cumulated = np.cumsum(self.counts)
+        if not len(cumulated):
+            return self
+        wanted = coverage * cumulated[-1]
+        return self.top(int(np.searchsorted(cumulated, wanted)) + 1)
+
+
+def read(folder: pathlib.Path) -> IdFrequencies:
+    """Reads a table's frequencies from its Parquet files.
+
+    Args:
+        folder: `DatasetFolder.id_frequencies(table)`.
+
+    Raises:
+        InputError: The folder is absent, or a file in it is malformed.
+    """
+    paths = sorted(folder.glob("part-*.parquet"))
+    if not paths:
+        raise InputError(
+            f"Id frequencies must be there. Received: {folder}, which holds "
+            "no part-*.parquet. Run `tfplugin preprocess --overwrite`."
+        )
+    try:
+        table = pa.concat_tables([pq.read_table(path) for path in paths])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"Id frequencies must be Parquet files. Received: {folder}: "
+            f"{str(error).splitlines()[0]}. Run `tfplugin preprocess "
+            "--overwrite`."
+        ) from error
+    return IdFrequencies.from_counts(
+        table["id"].to_numpy(),
+        table["count"].to_numpy(),
+        {
+            name.removeprefix(_LABEL_PREFIX): table[name].to_numpy()
+            for name in table.column_names
+            if name.startswith(_LABEL_PREFIX)
+        },
+    )

@@ -1,0 +1,103 @@
+"""The only parser of a dataset's tf.train.Examples.
+
+Training reads with it and exported models parse with it, so that no
+difference between the two can arise.
+"""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from tfplugin import schema as schema_lib
+
+_DTYPES = {"int64": tf.int64, "string": tf.string}
+_MISSING = {
+    "int64": schema_lib.MISSING_INT64,
+    "string": schema_lib.MISSING_STRING,
+}
+
+
+def parse_features(
+    serialized: tf.Tensor, schema: schema_lib.Schema
+) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+    """Parses the features of a batch of Examples.
+
+    Args:
+        serialized: string, shape `(batch_size,)`; may be empty.
+        schema: The dataset's schema.
+
+    Returns:
+        Name to ids of shape `(batch_size,)`, int64 or string, missing ones
+        `schema.MISSING_INT64` or `schema.MISSING_STRING`; to a RaggedTensor
+        `(batch_size, None)` for list features; and to float32
+        `(batch_size,)` for dense ones, missing ones NaN.
+
+    Raises:
+        tf.errors.InvalidArgumentError: An Example is malformed or a feature
+            has another type than the schema says.
+    """
+    return tf.io.parse_example(serialized, feature_spec(schema))
+
+
+def parse_training(
+    serialized: tf.Tensor, schema: schema_lib.Schema
+) -> tuple[
+    dict[str, tf.Tensor | tf.RaggedTensor],
+    dict[str, tf.Tensor],
+    dict[str, tf.Tensor],
+]:
+    """Parses a batch of Examples into what `keras.Model.fit` takes.
+
+    Args:
+        serialized: string, shape `(batch_size,)`.
+        schema: The dataset's schema.
+
+    Returns:
+        Features as `parse_features` gives them; objective to labels, float32
+        `(batch_size, 1)`, 0 where not observed; objective to sample weights,
+        float32 `(batch_size,)`: the example's weight, 0 where the label was
+        not observed.
+    """
+    spec = feature_spec(schema)
+    scalar = tf.io.FixedLenFeature
+    for label in schema.labels:
+        spec[label] = scalar([1], tf.float32, [schema_lib.MISSING_LABEL])
+    if schema.weight:
+        spec[schema_lib.WEIGHT_FEATURE] = scalar([], tf.float32)
+    parsed = tf.io.parse_example(serialized, spec)
+    features = {
+        name: parsed[name]
+        for name in (*schema.id_features, *schema.dense_features)
+    }
+    return features, *_labels_and_weights(parsed, schema)
+
+
+def _labels_and_weights(
+    parsed: Mapping[str, tf.Tensor], schema: schema_lib.Schema
+) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    labels, weights = {}, {}
+    for name in schema.labels:
+        observed = tf.not_equal(parsed[name], schema_lib.MISSING_LABEL)
+        labels[name] = tf.where(observed, parsed[name], 0.0)
+        weights[name] = tf.cast(observed[:, 0], tf.float32)
+        if schema.weight:
+            weights[name] *= parsed[schema_lib.WEIGHT_FEATURE]
+    return labels, weights
+
+
+def feature_spec(
+    schema: schema_lib.Schema,
+) -> dict[str, tf.io.FixedLenFeature | tf.io.RaggedFeature]:
+    """The spec that `tf.io.parse_example` takes for the schema's features."""
+    spec: dict[str, tf.io.FixedLenFeature | tf.io.RaggedFeature] = {}
+    for name, feature in schema.id_features.items():
+        dtype = _DTYPES[feature.dtype]
+        if feature.is_list:
+            # row_splits as int64, the dtype that Keras's ragged inputs have.
+            spec[name] = tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64)
+        else:
+            missing = _MISSING[feature.dtype]
+            spec[name] = tf.io.FixedLenFeature([], dtype, missing)
+    for name in schema.dense_features:
+        spec[name] = tf.io.FixedLenFeature([], tf.float32, float("nan"))
+    return spec
