@@ -1,0 +1,27 @@
+"""Optimizers whose steps cost what the touched rows cost."""
+
+from tfplugin.optimizers.lazy_adam import LazyAdam
+from tfplugin.optimizers.row_rates import ConstantRate
+from tfplugin.optimizers.row_rates import LogFrequency
+from tfplugin.optimizers.row_rates import RowRate
+from tfplugin.optimizers.rowwise_adagrad import RowwiseAdagrad
+from tfplugin.optimizers.sparse_adagrad import SparseAdagrad
+from tfplugin.optimizers.sparse_optimizer import SparseOptimizer
+from tfplugin.optimizers.sparse_sgd import SparseSGD
+from tfplugin.optimizers.split_optimizer import SplitOptimizer
+from tfplugin.optimizers.split_optimizer import split
+from tfplugin.optimizers.table_state import StateSpec
+
+__all__ = [
+    "ConstantRate",
+    "LazyAdam",
+    "LogFrequency",
+    "RowRate",
+    "RowwiseAdagrad",
+    "SparseAdagrad",
+    "SparseOptimizer",
+    "SparseSGD",
+    "SplitOptimizer",
+    "StateSpec",
+    "split",
+]

@@ -1,0 +1,72 @@
+"""Writes a whole table in blocks of rows, so that no copy of it is made."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# 65,536 rows of 64 floats are 16 MiB: large enough that the call costs
+# nothing, small beside any table worth writing in blocks.
+BLOCK_ROWS = 65536
+
+
+def fill(variable: keras.Variable, value: float) -> None:
+    """Sets every element of a variable to `value`.
+
+    Args:
+        variable: Keras variable of any shape; axis 0 are the rows.
+        value: The number to write.
+
+    Example:
+    >>> variable = keras.Variable(np.ones((3, 2), "float32"))
+    >>> fill(variable, 0.5)
+    >>> variable.numpy().tolist()
+    [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]
+    """
+    shape = [int(size) for size in variable.shape]
+    dtype = variable.value.dtype
+    if not shape:
+        variable.assign(tf.cast(value, dtype))
+        return
+    rows = min(BLOCK_ROWS, shape[0])
+    block = tf.fill([rows, *shape[1:]], tf.cast(value, dtype))
+    for start in range(0, shape[0], BLOCK_ROWS):
+        stop = min(start + BLOCK_ROWS, shape[0])
+        _write(variable, start, stop, block[: stop - start])
+
+
+def copy(variable: keras.Variable, values: np.ndarray) -> None:
+    """Sets a variable to the values of an array of the same shape.
+
+    Args:
+        variable: Keras variable with at least one axis.
+        values: Array of the variable's shape; cast to its dtype block by
+            block.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+    >>> variable = keras.Variable(np.zeros(3, "float32"))
+    >>> copy(variable, np.array([1, 2, 3]))
+    >>> variable.numpy().tolist()
+    [1.0, 2.0, 3.0]
+    """
+    if tuple(variable.shape) != values.shape:
+        raise ValueError(
+            "`values` must have the shape of the variable. Received: "
+            f"values.shape={values.shape}, "
+            f"variable.shape={tuple(variable.shape)}"
+        )
+    dtype = variable.value.dtype
+    for start in range(0, len(values), BLOCK_ROWS):
+        stop = min(start + BLOCK_ROWS, len(values))
+        block = tf.cast(tf.convert_to_tensor(values[start:stop]), dtype)
+        _write(variable, start, stop, block)
+
+
+def _write(
+    variable: keras.Variable, start: int, stop: int, block: tf.Tensor
+) -> None:
+    variable.value.scatter_update(
+        tf.IndexedSlices(block, tf.range(start, stop))
+    )
