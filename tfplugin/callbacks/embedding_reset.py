@@ -1,0 +1,160 @@
+"""Draws embedding tables anew at every epoch, against overfitting."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfplugin.callbacks import resettable_tables
+
+
+class EmbeddingReset(keras.callbacks.Callback):
+    """Forgets the tables, not the dense layers, before each further epoch.
+
+    Sparse models overfit from the second epoch on because rows of rare ids
+    memorise their few examples. At the start of epoch `start_epoch` and of each
+    one after it, every table gets fresh random rows and its optimizer state
+    (accumulators, moments, and the step that a bias correction reads) is reset;
+    dense layers and their optimizer state stay as they are, bit for bit, and so
+    do `optimizer.iterations` and row counts. Validate at the end of an epoch:
+    just after a reset the model knows no id.
+
+    The rows depend on `seed`, the epoch and the table's place in the model
+    only, so training resumed with `fit(initial_epoch=k)` draws the same. Epochs
+    count from 0, as Keras counts them.
+
+    A table belongs to a built layer of the model, however deep, with a Keras
+    variable `embeddings` and a method `reset_embeddings(seed)`, such as
+    `tfplugin.layers.Embedding`. The model's optimizer must have a method
+    `reset_state(variable)`: what `tfplugin.optimizers.split` returns, or a
+    sparse optimizer.
+
+    Args:
+        seed: Integer of at least 0 that all drawn rows depend on.
+        layers: Layers or models whose tables to reset, as objects; None
+            (default) for all tables of the model.
+        start_epoch: First epoch, from 0, at whose start tables are reset; at
+            least 1, since the first epoch starts with fresh tables anyway.
+
+    Raises:
+        ValueError: On construction, if `seed` is negative or `start_epoch`
+            below 1; when training begins, if the optimizer has no
+            `reset_state`; at the first reset, if there is no table, or a
+            table of `layers` is not in the model.
+
+    Example:
+    >>> from tfplugin import layers, optimizers
+    >>> model = keras.Sequential([
+    ...     keras.Input((), dtype="int64"),
+    ...     layers.Embedding(5, 2), keras.layers.Dense(1),
+    ... ])
+    >>> model.compile(optimizers.split(
+    ...     model, tables=optimizers.RowwiseAdagrad(0.05),
+    ...     rest=keras.optimizers.Adam(1e-3),
+    ... ), "mse")
+    >>> history = model.fit(
+    ...     np.arange(4), np.ones(4), epochs=3, verbose=0,
+    ...     callbacks=[EmbeddingReset(seed=1)],
+    ... )
+
+    Reference: Liu et al., "Multi-epoch learning with data augmentation for deep
+    click-through rate prediction" (MEDA), arXiv 2305.19531.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        layers: Sequence[keras.Layer] | None = None,
+        start_epoch: int = 1,
+    ) -> None:
+        super().__init__()
+        if seed < 0:
+            raise ValueError(
+                f"`seed` must be at least 0. Received: seed={seed}."
+            )
+        if start_epoch < 1:
+            raise ValueError(
+                "`start_epoch` must be at least 1: epochs count from 0, and "
+                "the first starts with fresh tables. "
+                f"Received: start_epoch={start_epoch}."
+            )
+        self.seed = seed
+        self.layers = None if layers is None else list(layers)
+        self.start_epoch = start_epoch
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Refuses an optimizer whose state of a table cannot be reset."""
+        optimizer = self.model.optimizer
+        if not callable(getattr(optimizer, "reset_state", None)):
+            raise ValueError(
+                "EmbeddingReset needs an optimizer with a method "
+                "`reset_state(variable)`, since stale accumulators would hold "
+                "the fresh rows back. "
+                f"Received: optimizer={type(optimizer).__name__}. Compile with "
+                "`tfplugin.optimizers.split(model, tables=..., rest=...)`."
+            )
+
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        """Resets the tables if `epoch`, from 0, is `start_epoch` or later."""
+        if epoch < self.start_epoch:
+            return
+        optimizer = self.model.optimizer
+        if not optimizer.built:
+            # A resumed run gets here before the first step builds it.
+            optimizer.build(self.model.trainable_variables)
+        for position, layer in self._chosen():
+            layer.reset_embeddings(table_seed(self.seed, epoch, position))
+            optimizer.reset_state(layer.embeddings)
+
+    def _chosen(self) -> list[tuple[int, Any]]:
+        """Layers to reset, each with its place among the model's tables."""
+        places = {
+            id(layer.embeddings): (position, layer)
+            for position, layer in enumerate(
+                resettable_tables.find_resettable(self.model)
+            )
+        }
+        if self.layers is None:
+            chosen = list(places)
+        else:
+            found = resettable_tables.find_resettable(self.layers)
+            chosen = [id(layer.embeddings) for layer in found]
+            for layer in found:
+                if id(layer.embeddings) not in places:
+                    raise ValueError(
+                        "`layers` must be layers of the model that is trained. "
+                        f"Received: a table of layer {layer.name!r}, which "
+                        f"model {self.model.name!r} does not have."
+                    )
+        if not chosen:
+            raise ValueError(
+                "EmbeddingReset found no table: no built layer has a variable "
+                "`embeddings` and a method `reset_embeddings`. "
+                f"Received: model={self.model.name!r}, layers={self.layers}. "
+                "Use `tfplugin.layers.Embedding`, and build a subclassed model "
+                "before resuming it."
+            )
+        return [places[table] for table in chosen]
+
+
+def table_seed(seed: int, epoch: int, position: int) -> int:
+    """Returns the seed of one table at one epoch.
+
+    Args:
+        seed: Integer of at least 0.
+        epoch: Epoch, from 0.
+        position: Place of the table in the model, from 0.
+
+    Returns:
+        An integer in `[0, 2**31)`, the same on every machine; different
+        arguments give unrelated seeds.
+
+    Example:
+    >>> table_seed(0, 1, 0) == table_seed(0, 1, 0) != table_seed(0, 2, 0)
+    True
+    """
+    state = np.random.SeedSequence([seed, epoch, position]).generate_state(1)
+    return int(state[0]) & 0x7FFFFFFF

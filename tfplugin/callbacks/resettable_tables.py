@@ -1,0 +1,58 @@
+"""Finds the layers of a model whose embedding tables can be drawn anew."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+
+def find_resettable(item: Any) -> list[keras.Layer]:
+    """Returns the layers with a table and a `reset_embeddings` method.
+
+    Layers are found wherever they hang: in nested models, in layers, in lists
+    and dicts of them. A table that several layers share is found once, at the
+    first of them.
+
+    Args:
+        item: A model or layer, or a list of them. A layer that is not built
+            yet has no table and is not found.
+
+    Returns:
+        The layers, in an order that depends on how the model was built only.
+
+    Example:
+    >>> from tfplugin import layers
+    >>> layer = layers.Embedding(5, 2)
+    >>> model = keras.Sequential([keras.Input((), dtype="int64"), layer])
+    >>> find_resettable(model) == [layer]
+    True
+    """
+    by_table: dict[int, keras.Layer] = {}
+    for layer in _walk(item, set()):
+        table = getattr(layer, "embeddings", None)
+        resettable = callable(getattr(layer, "reset_embeddings", None))
+        if resettable and isinstance(table, keras.Variable):
+            by_table.setdefault(id(table), layer)
+    return list(by_table.values())
+
+
+def _walk(item: Any, seen: set[int]) -> Iterator[keras.Layer]:
+    # Keras names no public list of a layer's layers, and the checkpoint's view
+    # (`tf.train.TrackableView`) does not look into dicts; but they are all
+    # among its attributes. Sets are left out: their order is not repeatable.
+    if id(item) in seen:
+        return
+    if isinstance(item, keras.Layer):
+        seen.add(id(item))
+        yield item
+        children = list(vars(item).values())
+    elif isinstance(item, dict):
+        seen.add(id(item))
+        children = list(item.values())
+    elif isinstance(item, (list, tuple)):
+        seen.add(id(item))
+        children = list(item)
+    else:
+        return
+    for child in children:
+        yield from _walk(child, seen)
