@@ -1,0 +1,203 @@
+"""A trained Keras model → a SavedModel that stock TF Serving runs."""
+
+import pathlib
+import shutil
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from tfplugin import layers
+from tfplugin import schema as schema_lib
+from tfplugin.data import parsing
+from tfplugin.errors import InputError
+
+_MISSING: dict[str, int | str] = {
+    "int64": schema_lib.MISSING_INT64,
+    "string": schema_lib.MISSING_STRING,
+}
+
+Features = dict[str, tf.Tensor | tf.RaggedTensor]
+
+
+def save(
+    model: keras.Model,
+    path: str | pathlib.Path,
+    schema: schema_lib.Schema,
+    *,
+    overwrite: bool = False,
+) -> pathlib.Path:
+    """Writes a SavedModel whose answers are probabilities.
+
+    Two signatures, each from a batch to a float32 probability of shape
+    `(batch_size,)` an objective:
+
+    * `serving_default`: raw values by feature name. Scalar ids are int64 or
+      string `(batch_size,)`, a missing one -2^63 or ''; dense features
+      float32 `(batch_size,)`, a missing one NaN; a list feature is a pair,
+      NAME of shape `(batch_size, width)` and NAME_length, int64
+      `(batch_size,)`: how many of a row's values count.
+    * `examples`: one input `examples`, string `(batch_size,)`, each a
+      serialized tf.train.Example, parsed as in training.
+
+    Neither asks for training-only features; they take their serving value.
+    Every variable is written once, vocabularies as assets; the graph holds
+    TensorFlow's own operators only and loads without this package.
+
+    Args:
+        model: From a dict of features to a dict of logits `(batch_size, 1)`.
+        path: The version's folder, `W/model/1`. It appears at once and
+            whole: it is written beside and renamed.
+        schema: The dataset's schema.
+        overwrite: Whether an existing `path` is replaced.
+
+    Returns:
+        `path`.
+
+    Raises:
+        InputError: `path` exists and `overwrite` is False.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not overwrite:
+        raise InputError(
+            f"An exported version is never changed. Received: {path}, which "
+            "exists. Name another --version or pass --overwrite."
+        )
+    temporary = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    predict = _predict_function(model, schema)
+    with layers.exporting(model) as trackables:
+        module.trackables = trackables
+        module.serve_raw = _raw_signature(predict, schema)
+        module.serve_examples = _examples_signature(predict, schema)
+        tf.saved_model.save(
+            module,
+            str(temporary),
+            signatures={
+                "serving_default": module.serve_raw,
+                "examples": module.serve_examples,
+            },
+        )
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.replace(path)
+    return path
+
+
+def next_version(folder: pathlib.Path) -> int:
+    """One more than the highest version in a folder of versions, or 1."""
+    versions = [
+        int(child.name)
+        for child in (folder.iterdir() if folder.is_dir() else ())
+        if child.name.isdigit()
+    ]
+    return max(versions, default=0) + 1
+
+
+def _predict_function(
+    model: keras.Model, schema: schema_lib.Schema
+) -> Callable[[Features, tf.Tensor], dict[str, tf.Tensor]]:
+    def predict(
+        features: Features, batch_size: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        features = features | _serving_values(schema, batch_size)
+        logits = model(features, training=False)
+        return {
+            objective: tf.squeeze(
+                tf.sigmoid(tf.cast(logits[objective], tf.float32)), -1
+            )
+            for objective in schema.labels
+        }
+
+    return predict
+
+
+def _serving_values(
+    schema: schema_lib.Schema, batch_size: tf.Tensor
+) -> Features:
+    """The constants that training-only features take."""
+    values: Features = {}
+    for name, feature in schema.id_features.items():
+        if not feature.training_only:
+            continue
+        dtype = tf.dtypes.as_dtype(feature.dtype)
+        if feature.is_list:
+            values[name] = tf.RaggedTensor.from_row_lengths(
+                tf.constant([], dtype), tf.zeros([batch_size], tf.int64)
+            )
+            continue
+        constant = feature.serving_value
+        if constant is None:
+            constant = _MISSING[feature.dtype]
+        values[name] = tf.fill([batch_size], tf.constant(constant, dtype))
+    for name, dense in schema.dense_features.items():
+        if dense.training_only:
+            number = dense.serving_value
+            number = float("nan") if number is None else number
+            values[name] = tf.fill([batch_size], number)
+    return values
+
+
+def _raw_signature(
+    predict: Callable[[Features, tf.Tensor], dict[str, tf.Tensor]],
+    schema: schema_lib.Schema,
+) -> tf.types.experimental.PolymorphicFunction:
+    specs: dict[str, tf.TensorSpec] = {}
+    lists = []
+    for name, feature in schema.id_features.items():
+        if feature.training_only:
+            continue
+        shape = [None, None] if feature.is_list else [None]
+        specs[name] = tf.TensorSpec(shape, feature.dtype, name)
+        if feature.is_list:
+            length = name + schema_lib.LENGTHS_SUFFIX
+            specs[length] = tf.TensorSpec([None], tf.int64, length)
+            lists.append(name)
+    for name, dense in schema.dense_features.items():
+        if not dense.training_only:
+            specs[name] = tf.TensorSpec([None], tf.float32, name)
+
+    @tf.function(input_signature=[specs])
+    def serve_raw(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        features: Features = dict(raw)
+        for name in lists:
+            lengths = features.pop(name + schema_lib.LENGTHS_SUFFIX)
+            features[name] = _ragged(name, raw[name], lengths)
+        first = next(iter(raw.values()))
+        return predict(features, tf.shape(first)[0])
+
+    return serve_raw
+
+
+def _ragged(
+    name: str, values: tf.Tensor, lengths: tf.Tensor
+) -> tf.RaggedTensor:
+    """A list feature from its fixed-width tensor and its lengths."""
+    width = tf.shape(values, tf.int64)[1]
+    legal = tf.reduce_all((lengths >= 0) & (lengths <= width))
+    check = tf.debugging.Assert(
+        legal,
+        [
+            f"{name}{schema_lib.LENGTHS_SUFFIX} must lie between 0 and the "
+            f"width of {name}. Received lengths and width:",
+            lengths,
+            width,
+        ],
+    )
+    # Without the check, lengths over the width would be cut in silence.
+    with tf.control_dependencies([check] if check is not None else []):
+        return tf.RaggedTensor.from_tensor(values, tf.identity(lengths))
+
+
+def _examples_signature(
+    predict: Callable[[Features, tf.Tensor], dict[str, tf.Tensor]],
+    schema: schema_lib.Schema,
+) -> tf.types.experimental.PolymorphicFunction:
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+    def serve_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = parsing.parse_features(examples, schema)
+        return predict(features, tf.shape(examples)[0])
+
+    return serve_examples

@@ -1,0 +1,43 @@
+"""What a function that builds a model is handed."""
+
+import dataclasses
+
+import keras
+
+from tfplugin import layers
+from tfplugin import schema as schema_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelContext:
+    """A dataset's columns and id mappings, ready to build a model from.
+
+    Args:
+        schema: The dataset's columns by role.
+        statistics: What preprocessing found in its training rows.
+        id_mappings: Table to the layer that maps its raw ids to rows.
+    """
+
+    schema: schema_lib.Schema
+    statistics: schema_lib.Statistics
+    id_mappings: dict[str, layers.IdMapping]
+
+    def inputs(self) -> dict[str, keras.KerasTensor]:
+        """A Keras input for each feature, by name.
+
+        Returns:
+            Raw ids of shape `(batch_size,)`, int64 or string; ragged
+            `(batch_size, None)` for list features; float32 `(batch_size,)`
+            for dense ones.
+        """
+        inputs = {}
+        for name, feature in self.schema.id_features.items():
+            if feature.is_list:
+                inputs[name] = keras.Input(
+                    (None,), dtype=feature.dtype, ragged=True, name=name
+                )
+            else:
+                inputs[name] = keras.Input((), dtype=feature.dtype, name=name)
+        for name in self.schema.dense_features:
+            inputs[name] = keras.Input((), dtype="float32", name=name)
+        return inputs

@@ -1,0 +1,78 @@
+"""One network below, a tower an objective above."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import keras
+
+from tfplugin import layers
+
+
+def shared_bottom(
+    inputs: Mapping[str, keras.KerasTensor],
+    *,
+    embeddings: layers.EmbeddingCollection,
+    dense_features: Mapping[str, keras.layers.Layer],
+    objectives: Sequence[str],
+    hidden_units: Sequence[int] = (128, 64),
+    tower_units: Sequence[int] = (),
+    dropout: float = 0.0,
+    name: str = "shared_bottom",
+) -> keras.Model:
+    """Embeddings → shared bottom → a tower and a logit an objective.
+
+    The hard parameter sharing of Caruana, "Multitask Learning" (1997).
+
+    Args:
+        inputs: Feature to its input; see `ModelContext.inputs`.
+        embeddings: Vectors for the id features.
+        dense_features: Dense feature to the layer that encodes it.
+        objectives: Names of the outputs.
+        hidden_units: Units of the bottom's layers, with ReLU.
+        tower_units: Units of each tower's layers, with ReLU.
+        dropout: Rate after each layer of the bottom.
+        name: The model's name.
+
+    Returns:
+        A model from a dict of features to a dict of objectives, each a
+        float32 logit of shape `(batch_size, 1)`.
+
+    Raises:
+        ValueError: A feature of `dense_features` is not in `inputs`.
+    """
+    absent = sorted(set(dense_features) - set(inputs))
+    if absent:
+        raise ValueError(
+            "`dense_features` must name inputs. "
+            f"Received: {absent}; inputs are {sorted(inputs)}."
+        )
+    vectors = embeddings(
+        {feature.name: inputs[feature.name] for feature in embeddings.features}
+    )
+    encoded = [vectors[name] for name in inputs if name in vectors]
+    encoded += [layer(inputs[name]) for name, layer in dense_features.items()]
+    bottom = (
+        encoded[0]
+        if len(encoded) == 1
+        else keras.layers.Concatenate(name="features")(encoded)
+    )
+    for index, units in enumerate(hidden_units):
+        bottom = keras.layers.Dense(
+            units, activation="relu", name=f"bottom_{index}"
+        )(bottom)
+        if dropout:
+            bottom = keras.layers.Dropout(
+                dropout, name=f"bottom_{index}_dropout"
+            )(bottom)
+    logits = {}
+    for objective in objectives:
+        tower = bottom
+        for index, units in enumerate(tower_units):
+            tower = keras.layers.Dense(
+                units, activation="relu", name=f"{objective}_tower_{index}"
+            )(tower)
+        # float32 also under mixed precision: losses and metrics need it.
+        logits[objective] = keras.layers.Dense(
+            1, dtype="float32", name=objective
+        )(tower)
+    return keras.Model(dict(inputs), logits, name=name)

@@ -1,0 +1,8 @@
+"""One experiment from a configuration: train, evaluate, load."""
+
+from tfplugin.training.experiment import Experiment
+from tfplugin.training.experiment import assemble
+from tfplugin.training.experiment import load
+from tfplugin.training.experiment import train
+
+__all__ = ["Experiment", "assemble", "load", "train"]

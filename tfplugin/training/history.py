@@ -1,0 +1,273 @@
+"""`history.json`: what training measured, epoch by epoch."""
+
+import pathlib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from typing import Any
+
+import keras
+
+from tfplugin import artifacts
+from tfplugin import callbacks
+from tfplugin import config as config_lib
+from tfplugin import data
+from tfplugin import layers
+from tfplugin.data.dataset import file_crc32c
+from tfplugin.errors import InputError
+from tfplugin.training import model_building
+
+if TYPE_CHECKING:
+    from tfplugin.training.experiment import Experiment
+
+#: Metrics of an objective, as they are named in Keras's logs and in the file.
+METRICS = ("loss", "auc", "pr_auc", "normalized_entropy", "calibration")
+
+Logs = dict[str, float]
+
+
+def split_logs(
+    logs: Logs, objectives: tuple[str, ...], prefix: str = ""
+) -> dict[str, Any]:
+    """Sorts Keras's flat logs by objective.
+
+    Args:
+        logs: Log key to value, as a callback or `evaluate` gets them.
+        objectives: Names of the model's outputs.
+        prefix: `val_` for the validation split's keys.
+
+    Returns:
+        `{"loss": total, "objectives": {objective: {metric: value}}}`.
+
+    Raises:
+        KeyError: A metric is not in the logs.
+
+    Example:
+    >>> logs = {k: 0.5 for k in METRICS}
+    >>> split_logs(logs, ("click",))["objectives"]["click"]["auc"]
+    0.5
+    """
+    single = len(objectives) == 1
+    return {
+        "loss": float(logs[prefix + "loss"]),
+        "objectives": {
+            objective: {
+                # With one output Keras leaves its name out of the keys.
+                metric: float(
+                    logs[
+                        prefix + (metric if single else f"{objective}_{metric}")
+                    ]
+                )
+                for metric in METRICS
+            }
+            for objective in objectives
+        },
+    }
+
+
+def describe_model(model: keras.Model, dataset: data.Dataset) -> dict[str, Any]:
+    """Sizes of a compiled and built model, for the report.
+
+    Args:
+        model: Its embedding layers are described each as a table.
+        dataset: Its schema tells which features index a table.
+    """
+    features = dataset.schema.table_features()
+    tables = []
+    table_parameters = 0
+    for layer in model_building.embedding_layers(model):
+        rows, dim = layer.embeddings.shape
+        table_parameters += rows * dim
+        name = layer.table_name
+        mapping = {
+            layers.VocabularyMapping: "vocabulary",
+            layers.HashMapping: "hash",
+        }.get(type(layer.id_mapping), "rows")
+        tables.append(
+            {
+                "name": name,
+                "features": features.get(name, []),
+                "mapping": mapping,
+                "rows": rows,
+                "special_rows": layer.num_special_rows,
+                "embedding_dim": dim,
+                "bytes": rows * dim * layer.embeddings.value.dtype.size,
+                "optimizer_bytes": model.optimizer.state_bytes(
+                    layer.embeddings
+                ),
+            }
+        )
+    parameters = model.count_params()
+    return {
+        "parameters": parameters,
+        "dense_parameters": parameters - table_parameters,
+        "tables": tables,
+    }
+
+
+def new_history(
+    experiment: "Experiment",
+    earlier: dict[str, Any] | None,
+    first_epoch: int,
+) -> dict[str, Any]:
+    """A history that no epoch has been added to yet.
+
+    Args:
+        experiment: What is trained.
+        earlier: The history of the training that is resumed, or None.
+        first_epoch: How many of its epochs the restored checkpoint has.
+
+    Returns:
+        What `history.json` holds; docs/architecture.md lists its keys.
+    """
+    config, dataset = experiment.config, experiment.dataset
+    batch_size = config.training.batch_size
+    return {
+        "version": 1,
+        "name": config.name,
+        "finished": False,
+        "objectives": list(dataset.schema.labels),
+        "model": describe_model(experiment.model, dataset),
+        "steps_per_epoch": dataset.num_batches("train", batch_size),
+        "batch_size": batch_size,
+        "rows": {
+            split: dataset.rows(split) for split in ("train", "validation")
+        },
+        "dataset_fingerprint": _fingerprint(experiment.work),
+        # An epoch whose checkpoint was not finished is trained again.
+        "epochs": earlier["epochs"][:first_epoch] if earlier else [],
+        "monitor": {},
+        "test": None,
+    }
+
+
+def monitor_state(history: dict[str, Any]) -> dict[str, Any]:
+    """What `ObjectiveMonitor.set_state` needs to go on after a history."""
+    return {
+        "epochs": [epoch["epoch"] for epoch in history["epochs"]],
+        **{
+            key: {
+                objective: [
+                    epoch[split]["objectives"][objective]["auc"]
+                    for epoch in history["epochs"]
+                ]
+                for objective in history["objectives"]
+            }
+            for key, split in (
+                ("training", "train"),
+                ("validation", "validation"),
+            )
+        },
+    }
+
+
+def read_resumable(
+    config: config_lib.ExperimentConfig, work: artifacts.WorkFolder
+) -> dict[str, Any]:
+    """The history of a training that `config` may continue.
+
+    Raises:
+        InputError: There is none, or the configuration or the dataset has
+            changed since in more than the number of epochs.
+    """
+    work.require_config()
+    earlier = artifacts.read_json(work.history)
+    before = _comparable(config_lib.load(work.config))
+    now = _comparable(config)
+    for key in before.keys() | now.keys():
+        if before.get(key) != now.get(key):
+            raise InputError(
+                "--resume continues the same experiment; only "
+                f"training.epochs may change. Received: another `{key}` than "
+                f"in {work.config}. Train with --overwrite instead."
+            )
+    if earlier.get("dataset_fingerprint") != _fingerprint(work):
+        raise InputError(
+            "--resume needs the dataset it began with. Received: "
+            f"{work.dataset.path}, which was made anew since. Train with "
+            "--overwrite instead."
+        )
+    return earlier
+
+
+def _comparable(config: config_lib.ExperimentConfig) -> dict[str, Any]:
+    values = config.model_dump(mode="json")
+    del values["training"]["epochs"]
+    training = values.pop("training")
+    return values | {f"training.{k}": v for k, v in training.items()}
+
+
+def _fingerprint(work: artifacts.WorkFolder) -> str:
+    return f"{file_crc32c(work.dataset.statistics_json):08x}"
+
+
+class Recorder(keras.callbacks.Callback):
+    """Writes `history.json` after each epoch.
+
+    Args:
+        history: What `new_history` made; epochs are appended to it.
+        path: Where it is written.
+        monitor: Whose summary goes with it; must come before this callback.
+        after_epoch: Called with the number of finished epochs once the file
+            is written (saves the checkpoint).
+    """
+
+    def __init__(
+        self,
+        history: dict[str, Any],
+        path: pathlib.Path,
+        *,
+        monitor: callbacks.ObjectiveMonitor,
+        after_epoch: Callable[[int], None],
+    ) -> None:
+        super().__init__()
+        self.history = history
+        self._path = path
+        self._monitor = monitor
+        self._after_epoch = after_epoch
+        self._began = 0.0
+        self._trained = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Starts the clock."""
+        self._began = time.perf_counter()
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Stops the clock of the epoch's training part."""
+        self._trained = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Appends an epoch and writes the file.
+
+        Raises:
+            KeyError: A metric is missing in the logs.
+        """
+        logs = logs or {}
+        objectives = tuple(self.history["objectives"])
+        seconds = self._trained - self._began
+        self.history["epochs"].append(
+            {
+                "epoch": epoch + 1,
+                "seconds": time.perf_counter() - self._began,
+                "examples_per_second": self.history["rows"]["train"] / seconds,
+                "train": split_logs(logs, objectives),
+                "validation": split_logs(logs, objectives, "val_"),
+            }
+        )
+        self._write()
+        self._after_epoch(epoch + 1)
+
+    def finish(self, test: dict[str, Any]) -> dict[str, Any]:
+        """Adds the test split's metrics, marks the training as finished.
+
+        Returns:
+            The history.
+        """
+        self.history["test"] = test
+        self.history["finished"] = True
+        self._write()
+        return self.history
+
+    def _write(self) -> None:
+        self.history["monitor"] = self._monitor.summary()
+        artifacts.write_json(self._path, self.history)

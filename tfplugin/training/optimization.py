@@ -1,0 +1,118 @@
+"""Configuration → a compiled model."""
+
+import keras
+
+from tfplugin import config as config_lib
+from tfplugin import data
+from tfplugin import metrics
+from tfplugin import models
+from tfplugin import optimizers
+from tfplugin.errors import InputError
+from tfplugin.training import model_building
+
+_REST_RULES = {
+    "adam": keras.optimizers.Adam,
+    "adagrad": keras.optimizers.Adagrad,
+    "sgd": keras.optimizers.SGD,
+}
+
+
+def compile_model(
+    model: keras.Model,
+    config: config_lib.ExperimentConfig,
+    context: models.ModelContext,
+    dataset: data.Dataset,
+) -> None:
+    """Gives a model its losses, metrics and optimizers, and fills row counts.
+
+    Args:
+        model: From features to a dict of logits.
+        config: The experiment.
+        context: What the model was built from.
+        dataset: Where the counts come from.
+
+    Raises:
+        InputError: A label has no positives or no negatives to learn from.
+    """
+    tables = _tables_optimizer(config.training.tables)
+    rest = _REST_RULES[config.training.rest.rule](
+        config.training.rest.learning_rate
+    )
+    optimizer = optimizers.split(model, tables=tables, rest=rest)
+    model.compile(
+        optimizer,
+        loss={
+            objective: keras.losses.BinaryCrossentropy(from_logits=True)
+            for objective in dataset.schema.labels
+        },
+        loss_weights={
+            objective: config.training.loss_weights.get(objective, 1.0)
+            for objective in dataset.schema.labels
+        },
+        # Not `metrics`: Keras ignores sample weights there, and with them
+        # labels that were not observed.
+        weighted_metrics={
+            objective: metrics.objective_metrics(_base_rate(dataset, objective))
+            for objective in dataset.schema.labels
+        },
+        jit_compile=False,
+    )
+    optimizer.build(model.trainable_variables)
+    if tables.row_rate is not None:
+        _set_row_counts(model, context, dataset)
+
+
+def _tables_optimizer(
+    settings: config_lib.TablesOptimizerConfig,
+) -> optimizers.SparseOptimizer:
+    row_rate = None
+    if settings.row_rate == "log_frequency":
+        row_rate = optimizers.LogFrequency(special_rate=settings.special_rate)
+    rate = settings.learning_rate
+    start = settings.initial_accumulator_value
+    if settings.rule == "sgd":
+        return optimizers.SparseSGD(
+            rate, momentum=settings.momentum, row_rate=row_rate
+        )
+    if settings.rule == "lazy_adam":
+        return optimizers.LazyAdam(rate, row_rate=row_rate)
+    rule = {
+        "adagrad": optimizers.SparseAdagrad,
+        "rowwise_adagrad": optimizers.RowwiseAdagrad,
+    }[settings.rule]
+    return rule(rate, initial_accumulator_value=start, row_rate=row_rate)
+
+
+def _base_rate(dataset: data.Dataset, objective: str) -> float:
+    label = dataset.statistics.labels[objective]
+    if not 0 < label.positives < label.observed:
+        raise InputError(
+            "A label must be 0 in some training rows and 1 in others. "
+            f"Received: {objective}, with {label.positives} positives in "
+            f"{label.observed} observed training rows. Leave it out, or "
+            "split the log otherwise."
+        )
+    return label.positive_rate
+
+
+def _set_row_counts(
+    model: keras.Model, context: models.ModelContext, dataset: data.Dataset
+) -> None:
+    """Hands every table's raw-id counts, mapped to rows, to its optimizer."""
+    tables = {id(m): t for t, m in context.id_mappings.items()}
+    for layer in model_building.embedding_layers(model):
+        mapping = layer.id_mapping
+        table = tables.get(id(mapping))
+        if mapping is None or table is None:
+            raise InputError(
+                "A rate by frequency needs counts, so every Embedding must "
+                "use an id mapping of the ModelContext. Received: "
+                f"{layer.name}. Pass `id_mapping=context.id_mappings[...]`, "
+                "or set training.tables.row_rate=constant."
+            )
+        frequencies = dataset.id_frequencies(table)
+        model.optimizer.set_row_counts(
+            layer.embeddings,
+            mapping.row_counts(frequencies.ids, frequencies.counts),
+            num_special_rows=mapping.num_special_rows,
+        )
