@@ -1,0 +1,155 @@
+import shutil
+from concurrent import futures
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from serving import request_error
+from serving import servable as servable_lib
+from tests.serving import conftest
+from tfplugin import errors
+
+
+@pytest.fixture(scope="module")
+def servable(ranker_base):
+    return servable_lib.Servable.load(ranker_base, "ranker")
+
+
+def tensors(rows):
+    return {
+        name: tf.constant(value.tolist(), tf.string)
+        if value.dtype == object
+        else tf.constant(value)
+        for name, value in rows.items()
+    }
+
+
+def test_loads_highest_finished_version(servable):
+    assert servable.version == 12
+
+
+def test_loads_given_version(ranker_base):
+    rows = conftest.make_rows()
+    old = servable_lib.Servable.load(ranker_base, "ranker", 3)
+    expected = conftest.reference(rows, bias=30.0)
+    np.testing.assert_allclose(
+        old.run("", tensors(rows))["click"], expected["click"], rtol=1e-5
+    )
+
+
+def test_unknown_version(ranker_base):
+    with pytest.raises(errors.InputError, match=r"\[3, 12\].*version=99"):
+        servable_lib.Servable.load(ranker_base, "ranker", 99)
+
+
+def test_folder_without_version(tmp_path):
+    with pytest.raises(errors.InputError, match="Export a model") as error:
+        servable_lib.find_versions(tmp_path)
+    assert str(tmp_path) in str(error.value)
+    with pytest.raises(errors.InputError, match="does not exist"):
+        servable_lib.find_versions(tmp_path / "absent")
+
+
+def test_folder_that_is_a_version(ranker_base):
+    with pytest.raises(errors.InputError, match="the folder above"):
+        servable_lib.find_versions(ranker_base / "12")
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "no variables"])
+def test_damaged_model(ranker_base, tmp_path, damage):
+    path = tmp_path / "1"
+    shutil.copytree(ranker_base / "12", path)
+    file = path / "saved_model.pb"
+    if damage == "garbage":
+        file.write_bytes(b"\xff" * 100)
+    elif damage == "truncated":
+        file.write_bytes(file.read_bytes()[:500])
+    else:
+        shutil.rmtree(path / "variables")
+    with pytest.raises(errors.InputError, match="unfinished or damaged"):
+        servable_lib.Servable.load(tmp_path, "ranker")
+
+
+# saved_model_pb2 is no public name of TensorFlow: this fails if it goes.
+def test_signatures_are_those_tensorflow_loads(ranker_base, servable):
+    loaded = tf.saved_model.load(str(ranker_base / "12"))
+    assert {"serving_default", "examples"} <= set(servable.signature_defs)
+    for name, function in loaded.signatures.items():
+        signature = servable.signature(name)
+        specs = function.structured_input_signature[1]
+        assert set(signature.inputs) == set(specs)
+        for key, spec in specs.items():
+            assert signature.inputs[key].dtype == spec.dtype
+            assert signature.inputs[key].shape.as_list() == spec.shape.as_list()
+        assert set(signature.outputs) == set(function.structured_outputs)
+
+
+@pytest.mark.parametrize("batch_size", [0, 1, 5])
+@pytest.mark.parametrize("width", [0, 1, 4])
+def test_run_matches_reference(servable, batch_size, width):
+    rows = conftest.make_rows(batch_size, width)
+    outputs = servable.run("serving_default", tensors(rows))
+    expected = conftest.reference(rows, bias=0.25)
+    assert list(outputs) == ["buy", "click"]
+    for name, value in outputs.items():
+        assert value.dtype == np.float32
+        assert value.shape == (batch_size, 1)
+        np.testing.assert_allclose(value, expected[name], rtol=1e-5)
+
+
+def test_output_filter(servable):
+    inputs = tensors(conftest.make_rows())
+    assert list(servable.run("", inputs, ["click"])) == ["click"]
+    for names in (["clic"], ["click", "click"]):
+        with pytest.raises(request_error.RequestError, match=names[0]) as error:
+            servable.run("", inputs, names)
+        assert error.value.code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("name", ["absent", "__saved_model_init_op"])
+def test_unknown_signature(servable, name):
+    with pytest.raises(request_error.RequestError, match=name) as error:
+        servable.run(name, {})
+    assert error.value.code == grpc.StatusCode.FAILED_PRECONDITION
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"age": None}, "Missing but required: {age}"),
+        ({"zip": tf.constant([1])}, "Sent extra: {zip}"),
+        ({"age": None, "zip": tf.constant([1])}, "not found.*: zip"),
+        ({"age": tf.zeros([4])}, "`age` must be int64.*float32"),
+        ({"age": tf.zeros([4, 1], tf.int64)}, r"`age` must have shape \[-1\]"),
+        ({"age": tf.zeros([], tf.int64)}, "`age` must have shape"),
+        ({"age": tf.zeros([3], tf.int64)}, "age=3"),
+        ({"age": tf.zeros([0], tf.int64)}, "age=0"),
+    ],
+)
+def test_wrong_inputs_are_refused_by_name(servable, change, message):
+    inputs = tensors(conftest.make_rows()) | change
+    inputs = {name: v for name, v in inputs.items() if v is not None}
+    with pytest.raises(request_error.RequestError, match=message) as error:
+        servable.run("", inputs)
+    assert error.value.code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+# The second is quoted in TensorFlow's message, which then is no UTF-8.
+@pytest.mark.parametrize("example", [b"\x00\x01", b"\xff\xc1"])
+def test_error_inside_the_model_keeps_its_code(servable, example):
+    with pytest.raises(request_error.RequestError, match="xample") as error:
+        servable.run("examples", {"examples": tf.constant([example])})
+    assert error.value.code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_threads_share_a_servable(servable):
+    batches = [conftest.make_rows(size) for size in range(1, 17)]
+    with futures.ThreadPoolExecutor(8) as threads:
+        answers = list(
+            threads.map(lambda rows: servable.run("", tensors(rows)), batches)
+        )
+    for rows, answer in zip(batches, answers, strict=True):
+        expected = conftest.reference(rows, bias=0.25)
+        np.testing.assert_allclose(answer["buy"], expected["buy"], rtol=1e-5)
