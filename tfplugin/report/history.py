@@ -1,0 +1,195 @@
+"""`history.json` as this room reads it."""
+
+import math
+import pathlib
+from typing import Annotated
+from typing import Literal
+
+import pydantic
+
+from tfplugin import artifacts
+from tfplugin.errors import InputError
+
+
+def _finite_or_none(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+#: A metric; None where it is undefined (a split without positives).
+Value = Annotated[float | None, pydantic.AfterValidator(_finite_or_none)]
+
+
+class _Record(pydantic.BaseModel):
+    """A frozen JSON record; keys that no reader here needs are left out."""
+
+    model_config = pydantic.ConfigDict(extra="ignore", frozen=True)
+
+
+class Metrics(_Record):
+    """What was measured of one objective on one split.
+
+    Args:
+        loss: Mean binary cross entropy.
+        auc: Area under the ROC curve.
+        pr_auc: Area under the precision-recall curve.
+        normalized_entropy: Cross entropy over that of the base rate.
+        calibration: Mean prediction over mean label.
+    """
+
+    loss: Value = None
+    auc: Value = None
+    pr_auc: Value = None
+    normalized_entropy: Value = None
+    calibration: Value = None
+
+
+class Pass(_Record):
+    """One pass over a split.
+
+    Args:
+        rows: Rows passed over; None when the writer did not count them.
+        loss: The loss that all objectives share.
+        objectives: Objective to its metrics.
+    """
+
+    rows: int | None = None
+    loss: Value = None
+    objectives: dict[str, Metrics] = {}
+
+    def of(self, objective: str) -> Metrics:
+        """The metrics of an objective, all undefined if it has none."""
+        return self.objectives.get(objective, Metrics())
+
+
+class Epoch(_Record):
+    """One epoch.
+
+    Args:
+        epoch: Its number, from 1.
+        seconds: Time that it took, training and validation.
+        examples_per_second: Training examples per second.
+        train: Metrics of the training rows, measured while learning.
+        validation: Metrics of the validation rows after it.
+    """
+
+    epoch: int
+    seconds: Value = None
+    examples_per_second: Value = None
+    train: Pass = Pass()
+    validation: Pass = Pass()
+
+
+class Monitor(_Record):
+    """How the validation AUC of one objective went.
+
+    Args:
+        peak_epoch: Epoch of the highest value.
+        peak_value: That value.
+        overfits_from: First epoch that counts as overfitted.
+    """
+
+    peak_epoch: int | None = None
+    peak_value: Value = None
+    overfits_from: int | None = None
+
+
+class TableSize(_Record):
+    """One embedding table.
+
+    Args:
+        name: Its name.
+        features: Features whose ids index it.
+        mapping: How an id becomes a row.
+        rows: Rows, with the special ones.
+        special_rows: Rows of the missing id and of unknown ids.
+        embedding_dim: Numbers a row.
+        bytes: Size of the table.
+        optimizer_bytes: Size of its optimizer state.
+    """
+
+    name: str
+    features: tuple[str, ...]
+    mapping: str
+    rows: int
+    special_rows: int
+    embedding_dim: int
+    bytes: int
+    optimizer_bytes: int
+
+
+class Model(_Record):
+    """Sizes of the model.
+
+    Args:
+        parameters: All weights.
+        dense_parameters: Weights outside the tables.
+        tables: The embedding tables.
+    """
+
+    parameters: int
+    dense_parameters: int
+    tables: tuple[TableSize, ...] = ()
+
+
+class History(_Record):
+    """What training left behind.
+
+    Args:
+        version: Version of the format.
+        name: Name of the experiment.
+        finished: Whether training came to its end.
+        objectives: Names of the objectives.
+        model: Sizes of the model.
+        steps_per_epoch: Batches an epoch.
+        batch_size: Examples a batch.
+        dataset_fingerprint: Names the dataset that was trained on.
+        epochs: The epochs in turn.
+        monitor: Objective to how it went.
+        test: The test split, measured once; None before that.
+    """
+
+    version: Literal[1]
+    name: str
+    finished: bool
+    objectives: tuple[str, ...]
+    model: Model
+    steps_per_epoch: int
+    batch_size: int
+    dataset_fingerprint: str = ""
+    epochs: tuple[Epoch, ...] = ()
+    monitor: dict[str, Monitor] = {}
+    test: Pass | None = None
+
+    def monitor_of(self, objective: str) -> Monitor:
+        """How an objective went, all undefined if it was not watched."""
+        return self.monitor.get(objective, Monitor())
+
+
+def read(path: pathlib.Path) -> History | None:
+    """Reads `history.json`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The history; None when there is no such file: training has not run.
+
+    Raises:
+        InputError: The file does not hold a history.
+
+    >>> read(pathlib.Path("absent/history.json")) is None
+    True
+    """
+    if not path.exists():
+        return None
+    value = artifacts.read_json(path)
+    try:
+        return History.model_validate(value)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{path} must hold a history as `tfplugin train` writes it. "
+            f"Received: {where}: {first['msg']}. "
+            "Run `tfplugin train --overwrite`."
+        ) from error

@@ -1,0 +1,183 @@
+"""The report: one HTML page that needs no network."""
+
+import importlib.resources
+import pathlib
+from collections.abc import Sequence
+
+import plotly.io
+import plotly.offline
+import yaml
+
+from tfplugin import artifacts
+from tfplugin.errors import InputError
+from tfplugin.report import data_section
+from tfplugin.report import epochs_section
+from tfplugin.report import history
+from tfplugin.report import markup
+from tfplugin.report import model_section
+from tfplugin.report import result_section
+from tfplugin.report import summary
+
+# plotly.js knows addresses of map servers; the browser is told to load
+# nothing at all, whatever a script asks for.
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'; img-src data: blob:"
+)
+_DRAW = (
+    "for (const [id, figure] of Object.entries(FIGURES)) "
+    "Plotly.newPlot(id, figure.data, figure.layout, "
+    "{displayModeBar: false, responsive: true});"
+)
+
+
+def write(work: artifacts.WorkFolder) -> pathlib.Path:
+    """Writes the report of a work folder.
+
+    Shows what is there: the data alone while training has not run, the
+    epochs that are done while it has not finished. Equal folders give equal
+    pages, byte by byte. The page is written under a temporary name, then
+    renamed.
+
+    Args:
+        work: The folder; its dataset must be complete.
+
+    Returns:
+        Path of the page, `report/index.html`.
+
+    Raises:
+        InputError: The dataset is absent, unfinished or damaged, or
+            history.json or config.yaml is malformed.
+
+    Example:
+    >>> write(artifacts.WorkFolder(pathlib.Path("absent")))
+    Traceback (most recent call last):
+    ...
+    tfplugin.errors.InputError: A dataset must end in a file COMPLETED. ...
+    """
+    work.dataset.require_completed()
+    text = _page(work)
+    work.report.parent.mkdir(parents=True, exist_ok=True)
+    temporary = work.report.with_name(work.report.name + ".tmp")
+    temporary.write_text(text, "utf-8")
+    temporary.replace(work.report)
+    return work.report
+
+
+def _page(work: artifacts.WorkFolder) -> str:
+    columns = work.dataset.read_schema()
+    statistics = work.dataset.read_statistics()
+    trained = history.read(work.history)
+    config = _config_text(work.config)
+    title = trained.name if trained else _name(work.config, config)
+    sections = [data_section.build(work.dataset, columns, statistics)]
+    if trained is not None:
+        sections += [
+            model_section.build(trained, statistics),
+            epochs_section.build(trained),
+            result_section.build(trained, statistics),
+        ]
+    sections.append(_config_section(config))
+    body = markup.join(
+        markup.element(
+            "header",
+            markup.element("h1", title),
+            summary.build(trained, columns, statistics),
+            _contents(sections),
+        ),
+        markup.element("main", *(section.html() for section in sections)),
+    )
+    drawn = [picture for section in sections for picture in section.pictures]
+    return _document(title, body, drawn)
+
+
+def _config_text(path: pathlib.Path) -> str | None:
+    if not path.is_file():
+        return None
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"A configuration must be UTF-8 text. Received: {path}. "
+            "Run the stage that wrote it again."
+        ) from error
+
+
+def _name(path: pathlib.Path, config: str | None) -> str:
+    """The experiment's name before there is a history."""
+    try:
+        value = yaml.safe_load(config or "")
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"A configuration must be YAML. Received: {path} "
+            f"({' '.join(str(error).split())}). Run the stage that wrote it "
+            "again."
+        ) from error
+    name = value.get("name") if isinstance(value, dict) else None
+    return str(name) if name else path.resolve().parent.name
+
+
+def _config_section(config: str | None) -> markup.Section:
+    if config is None:
+        body = markup.paragraph("There is no config.yaml in the work folder.")
+    else:
+        body = markup.element(
+            "details",
+            markup.element("summary", "config.yaml, as it last ran"),
+            markup.element("pre", config, tabindex="0"),
+        )
+    return markup.Section("configuration", "The configuration", body)
+
+
+def _contents(sections: Sequence[markup.Section]) -> markup.Html:
+    return markup.element(
+        "nav",
+        *(
+            markup.element("a", section.title, href=f"#{section.id}")
+            for section in sections
+        ),
+        aria_label="Contents",
+    )
+
+
+def _document(
+    title: str, body: markup.Html, drawn: Sequence[markup.Picture]
+) -> str:
+    """The whole page; its text comes before the megabytes of plotly.js."""
+    parts = [
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        "\n",
+        markup.element("title", title),
+        "\n",
+        markup.element("style", markup.Html("\n" + _style())),
+        "\n</head>\n<body>\n",
+        body,
+    ]
+    if drawn:
+        parts += [
+            markup.element("noscript", "The pictures need JavaScript."),
+            _script(plotly.offline.get_plotlyjs()),
+            _script(f"const FIGURES = {_figures(drawn)};\n{_DRAW}"),
+        ]
+    return "".join([*parts, "\n</body>\n</html>\n"])
+
+
+def _style() -> str:
+    package = importlib.resources.files("tfplugin.report")
+    return package.joinpath("style.css").read_text("utf-8")
+
+
+def _figures(drawn: Sequence[markup.Picture]) -> str:
+    texts = (
+        f'"{picture.id}": '
+        # The engine is named: which one is installed must not change a page.
+        + plotly.io.to_json(picture.figure, validate=False, engine="json")
+        for picture in drawn
+    )
+    return "{" + ",\n".join(texts).replace("<", "\\u003c") + "}"
+
+
+def _script(text: str) -> markup.Html:
+    return markup.element("script", markup.Html(f"\n{text}\n"))
