@@ -1,0 +1,160 @@
+"""What a person sees in the terminal."""
+
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from typing import Any
+
+import rich.console
+import rich.markup
+import rich.table
+import typer
+
+from tfplugin import schema
+
+if TYPE_CHECKING:
+    import serving
+
+console = rich.console.Console(highlight=False)
+_errors = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_refusal(message: str) -> None:
+    """One line on standard error."""
+    line = " ".join(message.split())
+    _errors.print(f"[red]tfplugin:[/] {rich.markup.escape(line)}")
+
+
+def usage_message(error: typer.TyperException) -> str:
+    """What was wrong with the words of a command line."""
+    formatted = getattr(error, "format_message", None)
+    message = formatted() if formatted else str(error)
+    return f"{message.rstrip('.')}. See `tfplugin --help`."
+
+
+@contextmanager
+def quiet_import() -> Iterator[None]:
+    """Holds back what TensorFlow logs while it is imported.
+
+    It names its build and the absence of a GPU whatever the log level; if the
+    import fails, what it said is shown.
+    """
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            said.seek(0)
+            os.write(stderr, said.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+@contextmanager
+def stage(verb: str, name: str) -> Iterator[None]:
+    """A spinner with the time, while a stage runs."""
+    with console.status(f"{verb} [bold]{rich.markup.escape(name)}[/] ..."):
+        yield
+
+
+def print_written(path: pathlib.Path) -> None:
+    """Says what was written."""
+    console.print(f"Wrote {rich.markup.escape(str(path))}", soft_wrap=True)
+
+
+def print_next(command: str, workdir: pathlib.Path, *words: object) -> None:
+    """Says which command comes next."""
+    line = " ".join(
+        map(str, ("tfplugin", command, "--workdir", workdir, *words))
+    )
+    console.print(f"[dim]Next: {rich.markup.escape(line)}[/]", soft_wrap=True)
+
+
+def print_statistics(statistics: schema.Statistics) -> None:
+    """Rows by split, labels, tables."""
+    rows = _table("Rows", "number")
+    rows.add_row("read", f"{statistics.rows_read:,}")
+    if statistics.rows_removed_by_select:
+        rows.add_row(
+            "removed by select", f"{statistics.rows_removed_by_select:,}"
+        )
+    if statistics.rows_added_by_select:
+        rows.add_row("added by select", f"{statistics.rows_added_by_select:,}")
+    rows.add_row("rejected", f"{statistics.rows_rejected:,}")
+    for split in schema.SPLITS:
+        rows.add_row(split, f"{statistics.rows(split):,}")
+    console.print(rows)
+    labels = _table("Label (training rows)", "observed", "positive", "rate")
+    for name, label in statistics.labels.items():
+        labels.add_row(
+            name,
+            f"{label.observed:,}",
+            f"{label.positives:,}",
+            f"{label.positive_rate:.2%}",
+        )
+    console.print(labels)
+    tables = _table("Table (training rows)", "ids", "occurrences", "seen once")
+    for name, table in statistics.tables.items():
+        share = table.ids_seen_once / table.ids if table.ids else 0.0
+        tables.add_row(
+            name, f"{table.ids:,}", f"{table.occurrences:,}", f"{share:.1%}"
+        )
+    console.print(tables)
+
+
+def print_objectives(
+    measured: Mapping[str, Any], monitor: Mapping[str, Any]
+) -> None:
+    """A row an objective: metrics, and where its validation peaked."""
+    columns = ["AUC", "PR-AUC", "NE", "calibration"]
+    if monitor:
+        columns += ["best epoch", "overfits"]
+    table = _table("Objective", *columns)
+    table.title = (
+        f"{measured['split'].capitalize()} split, {measured['rows']:,} rows"
+    )
+    table.title_justify = "left"
+    table.caption = (
+        "NE: cross entropy over that of the training rate; calibration: mean "
+        "prediction over positive rate. Best epoch by validation AUC."
+    )
+    table.caption_justify = "left"
+    for name, values in measured["objectives"].items():
+        cells = [
+            _number(values[key], 4)
+            for key in ("auc", "pr_auc", "normalized_entropy")
+        ] + [_number(values["calibration"], 3)]
+        if monitor:
+            overfits = monitor[name]["overfits_from"]
+            cells += [
+                str(monitor[name]["peak_epoch"]),
+                f"from {overfits}" if overfits else "no",
+            ]
+        table.add_row(name, *cells)
+    console.print(table)
+
+
+def print_serving(server: "serving.ModelServer", name: str) -> None:
+    """Where a server answers."""
+    base = f"http://127.0.0.1:{server.rest_port}/v1/models/{name}"
+    console.print(f"REST  {base}:predict", soft_wrap=True)
+    console.print(f"gRPC  127.0.0.1:{server.grpc_port} (model {name})")
+    console.print("[dim]Stop with Ctrl-C.[/]")
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def _table(first: str, *columns: str) -> rich.table.Table:
+    table = rich.table.Table(first, box=rich.table.box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
