@@ -1,16 +1,17 @@
 """Tensors as REST receives them: from JSON.
 
-The rules are TensorFlow Serving's (its `util/json_tensor.cc`), but for NaN
-and infinity, which are no JSON and are refused.
+The rules are TensorFlow Serving's (its `util/json_tensor.cc`): strict JSON
+and, beyond it, the literal NaN, by which a request says that a number is
+missing. Infinity, which nothing means, is refused.
 """
 
 import base64
 import binascii
 import json
+import math
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
-from typing import NoReturn
 
 import tensorflow as tf
 
@@ -27,7 +28,7 @@ _FLOAT_DIGITS = {
 
 
 def parse_request(body: bytes) -> dict[str, Any]:
-    """Parses the body of a predict request as strict JSON.
+    """Parses the body of a predict request as JSON in which NaN may stand.
 
     Args:
         body: The body, UTF-8.
@@ -43,7 +44,7 @@ def parse_request(body: bytes) -> dict[str, Any]:
     {'instances': [1, 2]}
     """
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        document = json.loads(body, parse_constant=_parse_constant)
     # A ValueError is also what bad UTF-8 and endless integers raise.
     except (ValueError, RecursionError) as error:
         raise request_error.RequestError.invalid(
@@ -152,7 +153,9 @@ def tensors_from_columns(
     }
 
 
-def _refuse_constant(constant: str) -> NoReturn:
+def _parse_constant(constant: str) -> float:
+    if constant == "NaN":
+        return math.nan
     raise ValueError(f"{constant} is not a JSON number")
 
 
@@ -278,7 +281,7 @@ def _floating(value: int | float, dtype: tf.DType) -> float:
     )
     # As Python floats: NumPy's would warn of the values that are refused here.
     low, high = float(dtype.min), float(dtype.max)
-    if too_long or not low <= value <= high:
+    if too_long or value < low or value > high:
         raise ValueError(
             f"cannot convert JSON value: {value} to {dtype.name} without "
             "loss of precision."

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from serving import json_requests
+from serving import request_error
 from tests.serving import conftest
 
 MODEL = "/v1/models/ranker"
@@ -191,7 +193,7 @@ def test_predict_refuses_columns(http, inputs, message):
         (b"\xff\xfe", "JSON Parse error"),
         (b"[" * 100_000, "JSON Parse error"),
         (b'{"instances": [%s]}' % (b"9" * 5000), "JSON Parse error"),
-        (b'{"instances": [NaN]}', "NaN is not a JSON number"),
+        (b'{"instances": [Infinity]}', "Infinity is not a JSON number"),
         (b'{"instances": [-Infinity]}', "-Infinity is not a JSON number"),
         (b"[]", "Is not object"),
         (b"{}", "Missing 'inputs' or 'instances'"),
@@ -206,6 +208,16 @@ def test_predict_refuses_columns(http, inputs, message):
 def test_malformed_bodies(http, body, message):
     fails(http("POST", PREDICT, data=body), 400, message)
     still_answers(http)
+
+
+def test_nan_is_a_missing_number_and_no_integer():
+    specs = {"price": tf.TensorSpec([None], tf.float32)}
+    body = json_requests.parse_request(b'{"instances": [NaN, 1.5]}')
+    found = json_requests.tensors_from_rows(body["instances"], specs)
+    np.testing.assert_array_equal(found["price"], [np.nan, 1.5])
+    specs = {"age": tf.TensorSpec([None], tf.int64)}
+    with pytest.raises(request_error.RequestError, match="age.*int64"):
+        json_requests.tensors_from_rows(body["instances"], specs)
 
 
 def test_mixed_instances(http, logarithm_server):
