@@ -86,9 +86,9 @@ def preprocess(
 
     work.config.write_text(config_lib.dump(experiment), "utf-8")
     artifacts.remove(work.dataset.completed)
-    with display.stage("Preprocessing", experiment.name):
+    with display.counting("Preprocessing", experiment.name) as advance:
         statistics = preprocess_job.run(
-            experiment, work.dataset, context.obj or ()
+            experiment, work.dataset, context.obj or (), advance
         )
     display.print_statistics(statistics)
     display.print_next("train", workdir, "--config", config)

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import tempfile
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 import rich.console
 import rich.markup
+import rich.progress
 import rich.table
 import typer
 
@@ -58,10 +60,36 @@ def quiet_import() -> Iterator[None]:
 
 
 @contextmanager
-def stage(verb: str, name: str) -> Iterator[None]:
-    """A spinner with the time, while a stage runs."""
-    with console.status(f"{verb} [bold]{rich.markup.escape(name)}[/] ..."):
-        yield
+def counting(verb: str, name: str) -> Iterator[Callable[[str, int], None]]:
+    """Shows how many rows a stage has done, how fast and for how long.
+
+    Yields:
+        What the stage calls with its name and a number of further rows.
+    """
+    columns = (
+        rich.progress.SpinnerColumn(),
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.TextColumn("{task.completed:,.0f} rows"),
+        rich.progress.TextColumn("{task.fields[rate]}"),
+        rich.progress.TimeElapsedColumn(),
+    )
+    console.print(f"{verb} {rich.markup.escape(name)}")
+    with rich.progress.Progress(
+        *columns, console=console, transient=True
+    ) as bar:
+        tasks: dict[str, rich.progress.TaskID] = {}
+
+        def advance(stage: str, rows: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, rate="", total=None)
+            task = tasks[stage]
+            bar.advance(task, rows)
+            elapsed = bar.tasks[bar.task_ids.index(task)].elapsed
+            if elapsed:
+                done = bar.tasks[bar.task_ids.index(task)].completed
+                bar.update(task, rate=f"{done / elapsed:,.0f} rows/s")
+
+        yield advance
 
 
 def print_written(path: pathlib.Path) -> None:
