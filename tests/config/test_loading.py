@@ -98,6 +98,7 @@ def test_package_path_of_an_absent_package(path):
         ("training.epochs=[", ["training.epochs", "YAML"]),
         ("model.build=mine", ["model.build"]),
         ("features.item.serving_value=1", ["training_only"]),
+        ("features={price: {type: dense}}", ["at least one", "id_list"]),
     ],
 )
 def test_refusals_are_one_line_that_names_the_key(path, override, words):

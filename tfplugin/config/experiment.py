@@ -104,6 +104,10 @@ class ExperimentConfig(Section):
 
     def _check_tables(self) -> None:
         used = self.id_tables()
+        if not used:
+            raise ValueError(
+                "features must hold at least one of type `id` or `id_list`"
+            )
         for table in self.tables:
             if table not in used:
                 raise ValueError(

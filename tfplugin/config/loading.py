@@ -33,6 +33,20 @@ def load(
     Raises:
         InputError: The file is absent or not YAML, a key is unknown, or a
             value has the wrong type. One line that names the key.
+
+    Example:
+    >>> import tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "mine.yaml")
+    >>> _ = path.write_text('''
+    ... name: mine
+    ... source: {format: csv, files: log.csv}
+    ... features: {item: {type: id, dtype: int64}}
+    ... labels: [click]
+    ... split: {by: hash, columns: [item]}
+    ... ''')
+    >>> experiment = load(path, ["training.epochs=5"])
+    >>> experiment.training.epochs, list(experiment.labels)
+    (5, ['click'])
     """
     path = pathlib.Path(path)
     raw = _read_yaml(path)
@@ -80,24 +94,63 @@ def resolve_path(path: str, base: pathlib.Path) -> str:
     return str(base / path)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML, but a key may stand once: PyYAML would take the last one."""
+
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Any, Any]:
+        """Builds a mapping.
+
+        Raises:
+            yaml.constructor.ConstructorError: A key stands twice.
+        """
+        seen = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue
+            if key_node.value in seen and key_node.tag != _MERGE:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key `{key_node.value}` stands twice",
+                    problem_mark=key_node.start_mark,
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+_MERGE = "tag:yaml.org,2002:merge"
+
+
 def _read_yaml(path: pathlib.Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
+        raw = yaml.load(path.read_text("utf-8"), _Loader)  # a SafeLoader
     except FileNotFoundError as error:
         raise InputError(
             f"The configuration must exist. Received: {path}. See configs/."
         ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"{path} must be a YAML file. Received: {reason}."
+            f"{path} must be a YAML file. Received: {_reason(error)}."
         ) from error
     if not isinstance(raw, dict):
+        found = "nothing" if raw is None else f"a {type(raw).__name__}"
         raise InputError(
-            f"{path} must hold keys and values. Received: a "
-            f"{type(raw).__name__}. See configs/ for examples."
+            f"{path} must hold keys and values. Received: {found}. "
+            "See configs/ for examples."
         )
     return raw
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    mark = getattr(error, "problem_mark", None)
+    if isinstance(error, yaml.MarkedYAMLError) and mark is not None:
+        # Its text quotes the lines, which in one line nobody can read.
+        return (
+            f"line {mark.line + 1}, column {mark.column + 1}, {error.problem}"
+        )
+    return " ".join(str(error).split())
 
 
 def _resolve_paths(raw: dict[str, Any], base: pathlib.Path) -> None:
@@ -162,6 +215,8 @@ def _first_problem(error: pydantic.ValidationError) -> str:
         return f"{where}: this key is required and was not given."
     if problem["type"] == "value_error":
         return f"{where}: {message}." if where else f"{message}."
+    if problem["type"] == "model_type":
+        message = "Input should be a section of keys and values"
     return f"{where}: {message}. Received: {problem['input']!r}."
 
 
