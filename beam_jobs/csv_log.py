@@ -1,0 +1,355 @@
+"""A log in CSV: byte ranges of plain files, or whole compressed files."""
+
+import contextlib
+import csv
+import dataclasses
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from beam_jobs import batches
+from beam_jobs import conversions
+from beam_jobs import csv_lines
+from beam_jobs import log_files
+from beam_jobs.log_files import LogFile
+from tfplugin.config import CsvOptions
+from tfplugin.errors import InputError
+
+#: Bytes of a block of a plain file, and of a piece that is parsed at once.
+BLOCK_BYTES = 1 << 24
+
+_HEAD_BYTES = 1 << 20
+_HEAD_ROWS = 1000
+_BOM = b"\xef\xbb\xbf"
+_GZIP = b"\x1f\x8b"
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A part of one file that is read at once.
+
+    Args:
+        file: The file.
+        start: First byte.
+        stop: Byte after the last; None for the end of the file.
+    """
+
+    file: LogFile
+    start: int
+    stop: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Head:
+    """The beginning of a file.
+
+    Args:
+        names: Its columns.
+        data_start: Byte after the header line, in the decompressed file.
+        compressed: Whether it is gzip.
+    """
+
+    names: tuple[str, ...]
+    data_start: int
+    compressed: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class CsvLog:
+    """Files of CSV with one set of columns.
+
+    Args:
+        files: The files.
+        heads: The beginning of each.
+        options: How to read.
+        schema: Columns that are read, and their types.
+    """
+
+    files: tuple[LogFile, ...]
+    heads: tuple[_Head, ...]
+    options: CsvOptions
+    schema: pa.Schema
+
+    def blocks(self) -> list[Block]:
+        """Parts to read, the same whatever the engine."""
+        blocks = []
+        for file, head in zip(self.files, self.heads, strict=True):
+            if head.compressed or self.options.quoted_newlines:
+                blocks.append(Block(file, head.data_start, None))
+                continue
+            for start in range(head.data_start, file.size, BLOCK_BYTES):
+                stop = min(start + BLOCK_BYTES, file.size)
+                blocks.append(Block(file, start, stop))
+        return blocks
+
+    def read(
+        self, block: Block
+    ) -> Iterator[batches.LogBatch | batches.Rejected]:
+        """Rows of a block, and its malformed rows.
+
+        Raises:
+            InputError: The file is cut off or damaged.
+        """
+        head = self.heads[block.file.index]
+        if block.stop is None:
+            pieces = _stream(block.file, head, self.options.quoted_newlines)
+        else:
+            pieces = _read_range(block.file, head, block.start, block.stop)
+        for offset, text in pieces:
+            try:
+                parsed = csv_lines.parse(
+                    text,
+                    offset=offset,
+                    names=list(head.names),
+                    columns=self.schema.names,
+                    options=self.options,
+                )
+            except (InputError, pa.ArrowInvalid) as error:
+                raise _malformed(block.file, error) from error
+            yield from _to_batches(block.file.index, parsed, self.schema)
+
+
+def open_csv(
+    files: tuple[LogFile, ...],
+    options: CsvOptions,
+    columns: list[str] | None,
+    types: Mapping[str, pa.DataType],
+) -> CsvLog:
+    """Looks at the heads of the files.
+
+    Args:
+        files: The files.
+        options: How to read.
+        columns: Columns to read; None for all of the first file's. Those
+            that the first file lacks are left out of the log's schema.
+        types: Types of some columns; the others are inferred from the head
+            of the first file: int64, double or string.
+
+    Raises:
+        InputError: A file is damaged or has no rows of text, a header names
+            a column twice, or a file lacks a column that the first has.
+    """
+    texts = [_read_head(file) for file in files]
+    heads = tuple(
+        _parse_head(file, *text, options)
+        for file, text in zip(files, texts, strict=True)
+    )
+    first = heads[0]
+    wanted = list(first.names) if columns is None else columns
+    wanted = [name for name in dict.fromkeys(wanted) if name in first.names]
+    for file, head in zip(files, heads, strict=True):
+        for name in wanted:
+            if name not in head.names:
+                raise InputError(
+                    "Files of a log must have the same columns. Received: "
+                    f"{file.path}, which lacks the column `{name}` of "
+                    f"{files[0].path}. Add the column or remove the file."
+                )
+    beginning = texts[0][0][first.data_start :]
+    try:
+        inferred = _infer(beginning, first, wanted, options)
+    except (InputError, pa.ArrowInvalid) as error:
+        raise _malformed(files[0], error) from error
+    schema = pa.schema([(n, types.get(n, inferred[n])) for n in wanted])
+    return CsvLog(files, heads, options, schema)
+
+
+def _malformed(file: LogFile, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(f"{file.path} must be CSV. Received: {reason}")
+
+
+@contextlib.contextmanager
+def _open(file: LogFile, compressed: bool) -> Iterator[Any]:
+    with log_files.open_stored(file.path) as stream:
+        if not compressed:
+            yield stream
+            return
+        # It does not close the stream below it.
+        with gzip.GzipFile(fileobj=stream) as text:
+            yield text
+
+
+def _reading(file: LogFile, read: Callable[[], bytes]) -> bytes:
+    """Calls `read`; a cut or damaged gzip file becomes an `InputError`."""
+    try:
+        return read()
+    except (EOFError, OSError, zlib.error) as error:
+        raise InputError(
+            f"A .gz file must be whole. Received: {file.path}, which is cut "
+            f"off or damaged ({error}). Fetch it again."
+        ) from error
+
+
+def _read_head(file: LogFile) -> tuple[bytes, bool]:
+    """The first bytes, decompressed, and whether they were compressed."""
+    with log_files.open_stored(file.path) as stream:
+        compressed = stream.read(2) == _GZIP
+    if file.path.endswith(".gz") and not compressed:
+        raise InputError(
+            f"A .gz file must hold gzip. Received: {file.path}, which does "
+            "not. Rename it or compress it."
+        )
+    with _open(file, compressed) as stream:
+        text = _reading(file, lambda: bytes(stream.read(_HEAD_BYTES)))
+    if not text.removeprefix(_BOM).strip():
+        raise InputError(
+            f"A file of the log must hold rows. Received: {file.path}, which "
+            "is empty. Remove or replace it."
+        )
+    return text, compressed
+
+
+def _parse_head(
+    file: LogFile, text: bytes, compressed: bool, options: CsvOptions
+) -> _Head:
+    start = len(_BOM) if text.startswith(_BOM) else 0
+    if options.column_names is not None:
+        return _Head(options.column_names, start, compressed)
+    lines = csv_lines.find_lines(text[start:], quoted_newlines=True)
+    stop = start + int(lines.ends[0])
+    try:
+        line = text[start:stop].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"A CSV file must be UTF-8. Received: {file.path}, whose first "
+            f"line is not ({error})."
+        ) from error
+    reader = csv.reader(
+        io.StringIO(line.rstrip("\r"), newline=""), delimiter=options.delimiter
+    )
+    names = tuple(next(reader, []))
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(
+                f"A header must name each column once. Received: {file.path} "
+                f"with `{name}` twice. Rename one, or set "
+                "`source.csv.column_names`."
+            )
+    return _Head(names, stop + 1, compressed)
+
+
+def _infer(
+    text: bytes, head: _Head, columns: list[str], options: CsvOptions
+) -> dict[str, pa.DataType]:
+    """int64, double or string, whichever holds every value of the head."""
+    lines = csv_lines.find_lines(text, quoted_newlines=options.quoted_newlines)
+    # The head may end inside a line.
+    count = len(lines.starts) - (not lines.complete and len(lines.starts) > 1)
+    count = min(count, _HEAD_ROWS)
+    if not count:
+        return {name: pa.string() for name in columns}
+    parsed = csv_lines.parse(
+        text[: int(lines.ends[count - 1])],
+        offset=0,
+        names=list(head.names),
+        columns=columns,
+        options=options,
+    )
+    return {name: _infer_type(parsed.table[name]) for name in columns}
+
+
+def _infer_type(values: pa.ChunkedArray) -> pa.DataType:
+    words = [word for word in values.to_pylist() if word is not None]
+    if not words:
+        return pa.string()
+    if all(_INTEGER.fullmatch(word) for word in words):
+        return pa.int64()
+    # 007 is a code, not a number.
+    if any(re.match(r"[+-]?0[0-9]", word) for word in words):
+        return pa.string()
+    _, bad = conversions.cast(pa.array(words, pa.string()), pa.float64())
+    return pa.string() if bad.any() else pa.float64()
+
+
+def _read_range(
+    file: LogFile, head: _Head, start: int, stop: int
+) -> Iterator[tuple[int, bytes]]:
+    """The lines that begin in [start, stop)."""
+    with _open(file, compressed=False) as stream:
+        if start > head.data_start:
+            # A line begins at `start` if the byte before ends one.
+            stream.seek(start - 1)
+            start += len(_until_newline(stream)) - 1
+        else:
+            stream.seek(start)
+        if start >= stop:
+            return
+        text = stream.read(stop - start)
+        if not text.endswith(b"\n"):
+            text += _until_newline(stream)
+    yield start, text
+
+
+def _until_newline(stream: Any) -> bytes:
+    """Bytes up to and with the next line break, or to the end."""
+    found = b""
+    while chunk := stream.read(1 << 16):
+        end = chunk.find(b"\n")
+        if end >= 0:
+            stream.seek(end + 1 - len(chunk), io.SEEK_CUR)
+            return found + chunk[: end + 1]
+        found += chunk
+    return found
+
+
+def _stream(
+    file: LogFile, head: _Head, quoted_newlines: bool
+) -> Iterator[tuple[int, bytes]]:
+    """Pieces of whole lines of a file that is read from its beginning."""
+    with _open(file, head.compressed) as stream:
+        _reading(file, lambda: bytes(stream.read(head.data_start)))
+        offset, rest = head.data_start, b""
+        while chunk := _reading(file, lambda: bytes(stream.read(BLOCK_BYTES))):
+            rest += chunk
+            lines = csv_lines.find_lines(rest, quoted_newlines=quoted_newlines)
+            cut = len(rest) if lines.complete else int(lines.starts[-1])
+            if cut:
+                yield offset, rest[:cut]
+                offset, rest = offset + cut, rest[cut:]
+        if rest:
+            yield offset, rest
+
+
+def _to_batches(
+    file: int, parsed: csv_lines.ParsedLines, schema: pa.Schema
+) -> Iterator[batches.LogBatch | batches.Rejected]:
+    for position, reason, row_text in parsed.rejected:
+        yield batches.Rejected(file, position, reason, row_text)
+    table = parsed.table.combine_chunks()
+    arrays, keep = [], np.ones(table.num_rows, np.bool_)
+    for field in schema:
+        strings = _one_array(table[field.name])
+        values, bad = conversions.cast(strings, field.type)
+        for row in np.flatnonzero(bad & keep):
+            reason = (
+                f"column `{field.name}` must be {field.type}; received "
+                f"{strings[row].as_py()!r}"
+            )
+            position = int(parsed.positions[row])
+            yield batches.Rejected(
+                file, position, reason, parsed.row_text(int(row))
+            )
+        keep &= ~bad
+        arrays.append(values)
+    rows = pa.RecordBatch.from_arrays(arrays, schema=schema)
+    positions = parsed.positions
+    if not keep.all():
+        rows, positions = rows.filter(pa.array(keep)), positions[keep]
+    whole = batches.LogBatch(file, positions, np.zeros_like(positions), rows)
+    yield from whole.pieces()
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks or [pa.array([], column.type)])
