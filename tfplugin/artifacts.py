@@ -4,10 +4,14 @@ A work folder holds everything one experiment makes; nothing is ever written
 outside it. Loads neither TensorFlow nor Beam.
 """
 
+import contextlib
 import dataclasses
+import errno
+import fcntl
 import json
 import pathlib
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 from tfplugin import schema
@@ -139,11 +143,7 @@ class WorkFolder:
                 f"A work folder must be a folder. Received: {self.path}, "
                 "which is a file. Name another --workdir."
             )
-        if (
-            self.path.is_dir()
-            and any(self.path.iterdir())
-            and not self.config.is_file()
-        ):
+        if not self.config.is_file() and self._holds_other_files():
             raise InputError(
                 "A work folder must be new, empty or made by tfplugin. "
                 f"Received: {self.path}, which holds other files and no "
@@ -156,6 +156,48 @@ class WorkFolder:
                 f"The work folder cannot be created. Received: {self.path} "
                 f"({error.strerror}). Name another --workdir."
             ) from error
+
+    def _holds_other_files(self) -> bool:
+        return self.path.is_dir() and any(
+            child != self._lock_file for child in self.path.iterdir()
+        )
+
+    @property
+    def _lock_file(self) -> pathlib.Path:
+        return self.path / ".lock"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other commands from writing here at the same time.
+
+        The operating system lifts the lock when the process ends, however it
+        ends.
+
+        Raises:
+            InputError: Another command holds it, or the folder cannot be
+                written to.
+        """
+        try:
+            file = self._lock_file.open("w", encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"The work folder must be writable. Received: {self.path} "
+                f"({error.strerror}). Name another --workdir."
+            ) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(
+                    "One command at a time may write to a work folder. "
+                    f"Received: {self.path}, in which another one is running. "
+                    "Wait for it, or name another --workdir."
+                ) from error
+            except OSError as error:
+                # Some network file systems have no locks.
+                if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+                    raise
+            yield
 
     def require_config(self) -> None:
         """Refuses a folder in which nothing has run.
@@ -179,11 +221,20 @@ class WorkFolder:
         history = read_json(self.history)
         if not history.get("finished"):
             raise InputError(
-                f"Training must be finished. Received: {self.history}, in "
-                f"which {len(history.get('epochs', []))} epochs are done. "
+                f"Training must be finished. Received: {self.history}; "
+                f"epochs done: {len(history.get('epochs', []))}. "
                 "Run `tfplugin train --resume`."
             )
         return history
+
+    def refuse_trained(self) -> None:
+        """Refuses to redo a finished training; an unfinished one may be.
+
+        Raises:
+            InputError: Training has finished here.
+        """
+        if self.history.is_file() and read_json(self.history).get("finished"):
+            refuse_finished(self.history, stage="train", overwrite=False)
 
 
 def refuse_finished(mark: pathlib.Path, *, stage: str, overwrite: bool) -> None:
@@ -244,11 +295,14 @@ def write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
     NaN and infinities, which JSON lacks, become null.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_without_nan(value), indent=1, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file under a temporary name, then renames it."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(
-        json.dumps(_without_nan(value), indent=1, allow_nan=False) + "\n",
-        "utf-8",
-    )
+    temporary.write_text(text, "utf-8")
     temporary.replace(path)
 
 

@@ -38,7 +38,7 @@ def test_require_trained(tmp_path):
     with pytest.raises(InputError, match="history"):
         work.require_trained()
     artifacts.write_json(work.history, {"finished": False, "epochs": [1]})
-    with pytest.raises(InputError, match="1 epochs.*--resume"):
+    with pytest.raises(InputError, match="epochs done: 1.*--resume"):
         work.require_trained()
     work.history.write_text("{")
     with pytest.raises(InputError, match="JSON"):

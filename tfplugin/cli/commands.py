@@ -13,6 +13,8 @@ import tfplugin
 from tfplugin import artifacts
 from tfplugin import config as config_lib
 from tfplugin.cli import display
+from tfplugin.cli import interrupts
+from tfplugin.cli import words
 from tfplugin.errors import InputError
 
 _REFUSED = 2
@@ -82,16 +84,24 @@ def preprocess(
     artifacts.refuse_finished(
         work.dataset.completed, stage="preprocess", overwrite=overwrite
     )
-    from beam_jobs import preprocess as preprocess_job
+    beam_arguments = context.obj or ()
+    if beam_arguments:
+        words.check_beam_options(beam_arguments)
+    text = config_lib.dump(experiment)
+    with work.lock():
+        from beam_jobs import preprocess as preprocess_job
 
-    work.config.write_text(config_lib.dump(experiment), "utf-8")
-    artifacts.remove(work.dataset.completed)
-    with display.counting("Preprocessing", experiment.name) as advance:
-        statistics = preprocess_job.run(
-            experiment, work.dataset, context.obj or (), advance
-        )
+        if not work.config.is_file():
+            # The mark of a work folder, should this run be cut off.
+            artifacts.write_text(work.config, text)
+        with display.counting("Preprocessing", experiment.name) as advance:
+            statistics = preprocess_job.run(
+                experiment, work.dataset, beam_arguments, advance
+            )
+        # Not before: a refused log leaves the earlier dataset as it was.
+        artifacts.write_text(work.config, text)
     display.print_statistics(statistics)
-    display.print_next("train", workdir, "--config", config)
+    display.print_next("train", workdir, config, overrides)
 
 
 @app.command()
@@ -108,21 +118,31 @@ def train(
     """Train on a dataset, validate after each epoch, test once at the end."""
     experiment = config_lib.load(config, overrides)
     work = artifacts.WorkFolder(workdir)
+    if resume and overwrite:
+        raise InputError(
+            "A training is either continued or redone. Received: --resume and "
+            "--overwrite. Leave one out."
+        )
     work.require_config()
     work.dataset.require_completed()
-    with display.quiet_import():
-        from tfplugin import training
-        from tfplugin.cli import progress
+    if resume:
+        artifacts.read_json(work.history)
+    elif not overwrite:
+        work.refuse_trained()
+    with work.lock():
+        with display.quiet_import():
+            from tfplugin import training
+            from tfplugin.cli import progress
 
-    history = training.train(
-        experiment,
-        work,
-        resume=resume,
-        overwrite=overwrite,
-        extra_callbacks=lambda assembled: [
-            progress.ProgressBar(display.console, assembled)
-        ],
-    )
+        history = training.train(
+            experiment,
+            work,
+            resume=resume,
+            overwrite=overwrite,
+            extra_callbacks=lambda assembled: [
+                progress.ProgressBar(display.console, assembled)
+            ],
+        )
     display.print_objectives(history["test"], history["monitor"])
     display.print_next("evaluate", workdir)
 
@@ -142,11 +162,12 @@ def evaluate(
     work = artifacts.WorkFolder(workdir)
     work.require_config()
     work.require_trained()
-    with display.quiet_import():
-        from tfplugin import training
+    with work.lock():
+        with display.quiet_import():
+            from tfplugin import training
 
-    measured = training.load(work).evaluate(split)
-    artifacts.write_json(work.evaluation, measured)
+        measured = training.load(work).evaluate(split)
+        artifacts.write_json(work.evaluation, measured)
     display.print_objectives(measured, {})
     display.print_written(work.evaluation)
     display.print_next("report", workdir)
@@ -155,11 +176,13 @@ def evaluate(
 @app.command()
 def report(workdir: Workdir) -> None:
     """Write one HTML page about the data, the model and the epochs."""
-    from tfplugin import report as report_page
-
     work = artifacts.WorkFolder(workdir)
     work.require_config()
-    display.print_written(report_page.write(work))
+    with work.lock():
+        from tfplugin import report as report_page
+
+        path = report_page.write(work)
+    display.print_written(path)
     display.print_next("export", workdir)
 
 
@@ -182,15 +205,16 @@ def export(
         artifacts.refuse_finished(
             work.model / str(version), stage="export", overwrite=overwrite
         )
-    with display.quiet_import():
-        from tfplugin import export as export_lib
-        from tfplugin import training
+    with work.lock():
+        with display.quiet_import():
+            from tfplugin import export as export_lib
+            from tfplugin import training
 
-    trained = training.load(work)
-    path = work.model / str(version or export_lib.next_version(work.model))
-    export_lib.save(
-        trained.model, path, trained.dataset.schema, overwrite=overwrite
-    )
+        trained = training.load(work)
+        path = work.model / str(version or export_lib.next_version(work.model))
+        export_lib.save(
+            trained.model, path, trained.dataset.schema, overwrite=overwrite
+        )
     display.print_written(path)
     display.print_next("serve", workdir)
 
@@ -209,6 +233,11 @@ def serve(
     work = artifacts.WorkFolder(workdir)
     work.require_config()
     name = config_lib.load(work.config).name
+    if not any(work.model.glob("*/saved_model.pb")):
+        raise InputError(
+            "There must be an exported model to serve. Received: "
+            f"{work.model}, which holds none. Run `tfplugin export`."
+        )
     with display.quiet_import():
         import serving
 
@@ -228,35 +257,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 2 when input was refused (one line on standard error names it).
         What fails while running raises, which ends the process with 1.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    beam_arguments: list[str] = []
-    if "--" in words:
-        cut = words.index("--")
-        words, beam_arguments = words[:cut], words[cut + 1 :]
     # TensorFlow logs its build and the absence of a GPU at every start.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        if beam_arguments and words[:1] != ["preprocess"]:
-            raise InputError(
-                "Only preprocess takes Beam options after `--`. Received: "
-                f"{' '.join(beam_arguments)}."
-            )
-        status = app(args=words, standalone_mode=False, obj=beam_arguments)
-    except InputError as error:
-        display.print_refusal(str(error))
-        return _REFUSED
-    except typer.TyperException as error:
-        display.print_refusal(display.usage_message(error))
-        return _REFUSED
-    except (KeyboardInterrupt, typer.Abort):
-        display.print_refusal("Interrupted.")
-        return _INTERRUPTED
-    finally:
-        # A progress bar that was cut off has hidden it.
-        display.console.show_cursor()
+    with interrupts.Interrupts() as interruption:
+        try:
+            return _run(sys.argv[1:] if arguments is None else arguments)
+        except InputError as error:
+            refusal, status = str(error), _REFUSED
+        except typer.TyperException as error:
+            refusal, status = display.usage_message(error), _REFUSED
+        except (KeyboardInterrupt, typer.Abort):
+            refusal, status = "Interrupted.", _INTERRUPTED
+        except Exception:
+            if not interruption.received:
+                raise
+            refusal, status = "Interrupted.", _INTERRUPTED
+        finally:
+            # A progress bar that was cut off has hidden it.
+            display.console.show_cursor()
+    display.print_refusal(refusal)
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
+    own, beam_arguments = words.split(arguments)
+    status = app(args=own, standalone_mode=False, obj=beam_arguments)
+    if status == _INTERRUPTED:
+        # What typer makes of a KeyboardInterrupt.
+        raise KeyboardInterrupt
     return int(status or 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,10 +2,12 @@
 
 import os
 import pathlib
+import shlex
 import tempfile
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from typing import Any
@@ -35,7 +37,8 @@ def usage_message(error: typer.TyperException) -> str:
     """What was wrong with the words of a command line."""
     formatted = getattr(error, "format_message", None)
     message = formatted() if formatted else str(error)
-    return f"{message.rstrip('.')}. See `tfplugin --help`."
+    end = "" if message.endswith((".", "?")) else "."
+    return f"{message}{end} See `tfplugin --help`."
 
 
 @contextmanager
@@ -50,7 +53,7 @@ def quiet_import() -> Iterator[None]:
         os.dup2(said.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             said.seek(0)
             os.write(stderr, said.read())
             raise
@@ -75,7 +78,10 @@ def counting(verb: str, name: str) -> Iterator[Callable[[str, int], None]]:
     )
     console.print(f"{verb} {rich.markup.escape(name)}")
     with rich.progress.Progress(
-        *columns, console=console, transient=True
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     ) as bar:
         tasks: dict[str, rich.progress.TaskID] = {}
 
@@ -97,11 +103,19 @@ def print_written(path: pathlib.Path) -> None:
     console.print(f"Wrote {rich.markup.escape(str(path))}", soft_wrap=True)
 
 
-def print_next(command: str, workdir: pathlib.Path, *words: object) -> None:
-    """Says which command comes next."""
-    line = " ".join(
-        map(str, ("tfplugin", command, "--workdir", workdir, *words))
-    )
+def print_next(
+    command: str,
+    workdir: pathlib.Path,
+    config: pathlib.Path | None = None,
+    overrides: Sequence[str] = (),
+) -> None:
+    """Says which command comes next, so that a shell takes it as it is."""
+    words = ["tfplugin", command, "--workdir", str(workdir)]
+    if config is not None:
+        words += ["--config", str(config)]
+    for override in overrides:
+        words += ["--set", override]
+    line = shlex.join(words)
     console.print(f"[dim]Next: {rich.markup.escape(line)}[/]", soft_wrap=True)
 
 

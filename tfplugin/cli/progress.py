@@ -52,6 +52,7 @@ class ProgressBar(keras.callbacks.Callback):
             rich.progress.TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -20,6 +20,9 @@ class EpochCheckpoints:
     Args:
         model: Compiled and built.
         folder: `WORK/checkpoints`. The last two are kept.
+
+    Raises:
+        InputError: The folder's list of checkpoints is damaged.
     """
 
     def __init__(self, model: keras.Model, folder: pathlib.Path) -> None:
@@ -35,9 +38,16 @@ class EpochCheckpoints:
             seeds=seeds,
             epoch=self._epoch,
         )
-        self._manager = tf.train.CheckpointManager(
-            checkpoint, str(folder), max_to_keep=_KEEP
-        )
+        try:
+            self._manager = tf.train.CheckpointManager(
+                checkpoint, str(folder), max_to_keep=_KEEP
+            )
+        except UnicodeDecodeError as error:
+            raise InputError(
+                "The list of checkpoints must be text. Received: "
+                f"{folder / 'checkpoint'}, which is damaged. Train again with "
+                "--overwrite."
+            ) from error
 
     def save(self, epoch: int) -> None:
         """Saves the state after `epoch` epochs."""
@@ -62,7 +72,12 @@ class EpochCheckpoints:
             )
         try:
             self._manager.checkpoint.restore(path).assert_consumed()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
+        except (
+            AssertionError,
+            ValueError,
+            IndexError,  # a file that was cut
+            tf.errors.OpError,
+        ) as error:
             reason = str(error).splitlines()[0]
             raise InputError(
                 "A checkpoint must fit the configured model. Received: "

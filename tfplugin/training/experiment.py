@@ -87,10 +87,11 @@ def load(work: artifacts.WorkFolder) -> Experiment:
     """The experiment of a finished training, with its final weights.
 
     Raises:
-        InputError: Nothing was trained there, or training is unfinished.
+        InputError: Nothing was trained there, training is unfinished, or
+            the dataset was made anew since.
     """
     work.require_config()
-    work.require_trained()
+    history_lib.check_same_dataset(work.require_trained(), work)
     experiment = assemble(config_lib.load(work.config), work)
     checkpoints.EpochCheckpoints(experiment.model, work.checkpoints).restore()
     return experiment
@@ -126,7 +127,7 @@ def train(
     """
     earlier = history_lib.read_resumable(config, work) if resume else None
     if not (resume or overwrite):
-        _refuse_finished(work)
+        work.refuse_trained()
     experiment = assemble(config, work)
     if earlier is None:
         for stale in (
@@ -138,13 +139,15 @@ def train(
             artifacts.remove(stale)
     saved = checkpoints.EpochCheckpoints(experiment.model, work.checkpoints)
     first_epoch = saved.restore() if earlier else 0
-    if earlier and first_epoch >= config.training.epochs:
+    left = config.training.epochs - first_epoch
+    # A training cut off in its final test has no epochs left, but the test.
+    if earlier and (left < 0 or (left == 0 and earlier.get("finished"))):
         raise InputError(
             "--resume must have epochs left to train. Received: "
             f"training.epochs={config.training.epochs}, of which "
             f"{first_epoch} are done. Raise it with --set training.epochs=N."
         )
-    work.config.write_text(config_lib.dump(config), "utf-8")
+    artifacts.write_text(work.config, config_lib.dump(config))
     history = history_lib.new_history(experiment, earlier, first_epoch)
     monitor = callbacks.ObjectiveMonitor(history["objectives"])
     monitor.set_state(history_lib.monitor_state(history))
@@ -154,12 +157,13 @@ def train(
         monitor=monitor,
         after_epoch=saved.save,
     )
-    with data_errors(experiment.dataset):
-        _fit(
-            experiment,
-            first_epoch,
-            [*extra_callbacks(experiment), monitor, recorder],
-        )
+    if left:
+        with data_errors(experiment.dataset):
+            _fit(
+                experiment,
+                first_epoch,
+                [*extra_callbacks(experiment), monitor, recorder],
+            )
     return recorder.finish(experiment.evaluate("test"))
 
 
@@ -175,13 +179,6 @@ def data_errors(dataset: data.Dataset) -> Iterator[None]:
     except tf.errors.OpError:
         dataset.verify_checksums()
         raise
-
-
-def _refuse_finished(work: artifacts.WorkFolder) -> None:
-    if work.history.is_file() and artifacts.read_json(work.history).get(
-        "finished"
-    ):
-        artifacts.refuse_finished(work.history, stage="train", overwrite=False)
 
 
 def _fit(

@@ -181,13 +181,29 @@ def read_resumable(
                 f"training.epochs may change. Received: another `{key}` than "
                 f"in {work.config}. Train with --overwrite instead."
             )
-    if earlier.get("dataset_fingerprint") != _fingerprint(work):
-        raise InputError(
-            "--resume needs the dataset it began with. Received: "
-            f"{work.dataset.path}, which was made anew since. Train with "
-            "--overwrite instead."
-        )
+    check_same_dataset(earlier, work)
     return earlier
+
+
+def check_same_dataset(
+    history: dict[str, Any], work: artifacts.WorkFolder
+) -> None:
+    """Refuses a model whose rows stand for the ids of another dataset.
+
+    Args:
+        history: What its training measured.
+        work: Its folder.
+
+    Raises:
+        InputError: The dataset was made anew since.
+    """
+    work.dataset.require_completed()
+    if history.get("dataset_fingerprint") != _fingerprint(work):
+        raise InputError(
+            "A model must stay with the dataset it was trained on. Received: "
+            f"{work.dataset.path}, which was made anew since. Run `tfplugin "
+            "train --overwrite`."
+        )
 
 
 def _comparable(config: config_lib.ExperimentConfig) -> dict[str, Any]:
