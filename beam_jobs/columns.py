@@ -5,6 +5,7 @@ import difflib
 import functools
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -70,6 +71,10 @@ class _Role:
     columns: tuple[str, ...]
     convert: Convert
 
+    def keys(self) -> list[str]:
+        """The key of each column; a second one is a label's mask."""
+        return [self.key, f"{self.key}.mask"][: len(self.columns)]
+
 
 class Columns:
     """Converts batches as the configuration says.
@@ -92,7 +97,7 @@ class Columns:
         self._split = experiment.split
         self._cut_offs = cut_offs
         self._roles = list(roles(experiment))
-        _check_present(self._roles, experiment.split, log_schema)
+        check_present(experiment, log_schema.names)
         empty = pa.RecordBatch.from_pylist([], log_schema)
         for role in self._roles:
             _convert(role, empty)
@@ -265,19 +270,32 @@ def _reasons(
     return found
 
 
-def _check_present(
-    wanted: list[_Role], split: config.SplitConfig, log_schema: pa.Schema
+def check_present(
+    experiment: config.ExperimentConfig, names: Sequence[str]
 ) -> None:
-    pairs = [(role.key, name) for role in wanted for name in role.columns]
-    pairs += [("split.columns", name) for name in split.columns]
+    """Refuses a configuration that names columns the log lacks.
+
+    Args:
+        experiment: The configuration.
+        names: All columns of the log, after the select.
+
+    Raises:
+        InputError: Names the key, the column and the nearest there is.
+    """
+    pairs = [
+        (key, name)
+        for role in roles(experiment)
+        for key, name in zip(role.keys(), role.columns, strict=True)
+    ]
+    pairs += [("split.columns", name) for name in experiment.split.columns]
     for key, name in pairs:
-        if name in log_schema.names:
+        if name in names:
             continue
-        near = difflib.get_close_matches(name, log_schema.names, 1, 0.5)
+        near = difflib.get_close_matches(name, names, 1, 0.5)
         hint = f" Did you mean `{near[0]}`?" if near else ""
         raise InputError(
             f"`{key}` must name a column of the log. Received: `{name}`."
-            f"{hint} Columns: {', '.join(log_schema.names)}."
+            f"{hint} Columns: {', '.join(names)}."
         )
 
 

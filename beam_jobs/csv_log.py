@@ -72,12 +72,14 @@ class CsvLog:
         heads: The beginning of each.
         options: How to read.
         schema: Columns that are read, and their types.
+        names: All columns of the first file.
     """
 
     files: tuple[LogFile, ...]
     heads: tuple[_Head, ...]
     options: CsvOptions
     schema: pa.Schema
+    names: tuple[str, ...]
 
     def blocks(self) -> list[Block]:
         """Parts to read, the same whatever the engine."""
@@ -144,23 +146,15 @@ def open_csv(
         for file, text in zip(files, texts, strict=True)
     )
     first = heads[0]
-    wanted = list(first.names) if columns is None else columns
-    wanted = [name for name in dict.fromkeys(wanted) if name in first.names]
-    for file, head in zip(files, heads, strict=True):
-        for name in wanted:
-            if name not in head.names:
-                raise InputError(
-                    "Files of a log must have the same columns. Received: "
-                    f"{file.path}, which lacks the column `{name}` of "
-                    f"{files[0].path}. Add the column or remove the file."
-                )
+    names = [head.names for head in heads]
+    wanted = log_files.wanted_columns(files, names, columns)
     beginning = texts[0][0][first.data_start :]
     try:
         inferred = _infer(beginning, first, wanted, options)
     except (InputError, pa.ArrowInvalid) as error:
         raise _malformed(files[0], error) from error
     schema = pa.schema([(n, types.get(n, inferred[n])) for n in wanted])
-    return CsvLog(files, heads, options, schema)
+    return CsvLog(files, heads, options, schema, tuple(first.names))
 
 
 def _malformed(file: LogFile, error: Exception) -> InputError:

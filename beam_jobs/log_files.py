@@ -1,6 +1,7 @@
 """Globs → files, sorted and checked."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import BinaryIO
 
@@ -72,6 +73,13 @@ def _match(pattern: str, key: str) -> list[tuple[str, int]]:
             f"({' '.join(str(error).split())})."
         ) from error
     found = [(m.path, m.size_in_bytes) for m in result.metadata_list]
+    for path, _ in found:
+        # Other file systems than the local one know no folders.
+        if os.path.isdir(path):
+            raise InputError(
+                f"`{key}` must name files. Received: {path}, which is a "
+                "folder. Name what is in it, as in folder/*.csv."
+            )
     if found:
         return found
     if _GLOB & set(pattern):
@@ -83,6 +91,35 @@ def _match(pattern: str, key: str) -> list[tuple[str, int]]:
         f"`{key}` must name files that exist. Received: {pattern}, which "
         "does not exist. Check the path."
     )
+
+
+def wanted_columns(
+    files: Sequence[LogFile],
+    names: Sequence[Sequence[str]],
+    columns: Sequence[str] | None,
+) -> list[str]:
+    """The columns to read, which every file must have.
+
+    Args:
+        files: The files.
+        names: The column names of each.
+        columns: Columns that are asked for; None for all of the first file's.
+            Those that the first file lacks are left out.
+
+    Raises:
+        InputError: A file lacks a column that the first has.
+    """
+    asked = names[0] if columns is None else columns
+    wanted = [name for name in dict.fromkeys(asked) if name in names[0]]
+    for file, found in zip(files, names, strict=True):
+        for name in wanted:
+            if name not in found:
+                raise InputError(
+                    "Files of a log must have the same columns. Received: "
+                    f"{file.path}, which lacks the column `{name}` of "
+                    f"{files[0].path}. Add the column or remove the file."
+                )
+    return wanted
 
 
 def open_stored(path: str) -> BinaryIO:

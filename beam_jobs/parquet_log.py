@@ -38,11 +38,13 @@ class ParquetLog:
         files: The files.
         row_groups: Rows of each row group of each file.
         schema: Columns that are read, and their types.
+        names: All columns of the first file.
     """
 
     files: tuple[LogFile, ...]
     row_groups: tuple[tuple[int, ...], ...]
     schema: pa.Schema
+    names: tuple[str, ...]
 
     def blocks(self) -> list[Block]:
         """Parts to read, the same whatever the engine."""
@@ -116,24 +118,16 @@ def open_parquet(
             or has it with another kind of type.
     """
     footers = [_read_footer(file) for file in files]
-    first = footers[0][0]
-    wanted = list(first.names) if columns is None else columns
-    wanted = [name for name in dict.fromkeys(wanted) if name in first.names]
+    names = [schema.names for schema, _ in footers]
     fields = []
-    for name in wanted:
-        kinds = []
-        for file, (schema, _) in zip(files, footers, strict=True):
-            if name not in schema.names:
-                raise InputError(
-                    "Files of a log must have the same columns. Received: "
-                    f"{file.path}, which lacks the column `{name}` of "
-                    f"{files[0].path}. Add the column or remove the file."
-                )
-            kind = conversions.plain_type(schema.field(name).type)
-            kinds.append((file, kind))
+    for name in log_files.wanted_columns(files, names, columns):
+        kinds = [
+            (file, conversions.plain_type(schema.field(name).type))
+            for file, (schema, _) in zip(files, footers, strict=True)
+        ]
         fields.append((name, _common_type(name, kinds)))
     groups = tuple(groups for _, groups in footers)
-    return ParquetLog(files, groups, pa.schema(fields))
+    return ParquetLog(files, groups, pa.schema(fields), tuple(names[0]))
 
 
 def _common_type(

@@ -100,7 +100,7 @@ def count_times(job: Job) -> time_counts.TimeCounts | None:
     if not len(found.seconds):
         raise InputError(
             f"`event_time` must have moments. Received: column `{column}`, "
-            "which has none in the whole log."
+            "which has none in the whole log: no rows, or nulls only."
         )
     return found
 

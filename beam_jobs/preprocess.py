@@ -90,6 +90,7 @@ def _open(
         source, columns=wanted, types=columns.csv_types(experiment)
     )
     if source.select is None:
+        columns.check_present(experiment, log.names)
         return log, None
     return log, select.prepare(source, log.schema)
 
@@ -155,9 +156,14 @@ def _check_rejected(job: passes.Job, results: pipelines.Results) -> None:
     raise InputError(
         f"At most {job.experiment.source.max_rejected} rows may be malformed "
         f"(`source.max_rejected`). Received: {rows}; the first is in {path}, "
-        f"position {first.position}: {first.reason}. All are in "
+        f"{_position(job, first.position)}: {first.reason}. All are in "
         f"{job.folder.rejected}."
     )
+
+
+def _position(job: passes.Job, position: int) -> str:
+    kind = "row" if job.experiment.source.format == "parquet" else "byte"
+    return f"{kind} {position}"
 
 
 def _statistics(

@@ -204,7 +204,7 @@ def test_rows_that_are_refused(lab):
     }
     message = refused(lab, path, source={"max_rejected": 8}, **changes)
     assert "At most 8 rows" in message and "Received: 9" in message
-    assert f"{path}, position 0: features.item must be" in message
+    assert f"{path}, row 0: features.item must be" in message
     assert str(lab.folder.rejected) in message
     found = lab.rejected()
     assert [row["position"] for row in found] == list(range(9))
@@ -223,7 +223,7 @@ def test_rows_that_are_refused(lab):
 def test_malformed_csv_rows_are_refused(lab):
     path = lab.write("a.csv", "item,click\n1,0\n2\nx,1\n3,7\n4,1\n5,true\n")
     message = refused(lab, path)
-    assert f"{path}, position 15: a row must have 2 columns" in message
+    assert f"{path}, byte 15: a row must have 2 columns" in message
     assert [(r["position"], r["row"]) for r in lab.rejected()[:2]] == [
         (15, "2"),
         (17, "x,1"),
@@ -301,3 +301,17 @@ def test_wrong_input_leaves_an_earlier_dataset_alone(lab):
     with pytest.raises(InputError):
         lab.run(str(lab.path / "none.parquet"))
     assert lab.contents() == first
+
+
+def test_a_folder_for_a_file(lab):
+    message = refused(lab, str(lab.path))
+    assert "source.files" in message and "is a folder" in message
+
+
+def test_the_nearest_column_is_one_that_is_not_read_yet(lab):
+    path = lab.write("a.csv", b"item,click,price\n1,0,2\n")
+    message = refused(lab, path, labels={"click": {"column": "clik"}})
+    assert "`labels.click`" in message and "Did you mean `click`" in message
+    mask = {"click": {"mask": "pric"}}
+    message = refused(lab, path, labels=mask)
+    assert "`labels.click.mask`" in message and "`price`" in message
