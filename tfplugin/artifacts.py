@@ -14,8 +14,12 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
+import google_crc32c
+
 from tfplugin import schema
 from tfplugin.errors import InputError
+
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +72,15 @@ class DatasetFolder:
                 f"A dataset must end in a file COMPLETED. Received: "
                 f"{self.path}, which {state}. Run `tfplugin preprocess`."
             )
+
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits that change when the dataset does.
+
+        Raises:
+            InputError: There is no `statistics.json`.
+        """
+        self.require_completed()
+        return f"{file_crc32c(self.statistics_json):08x}"
 
     def read_schema(self) -> schema.Schema:
         """Reads `schema.json`; see `schema.read_record`."""
@@ -253,6 +266,15 @@ def refuse_finished(mark: pathlib.Path, *, stage: str, overwrite: bool) -> None:
             f"`{stage}` has already finished here. Received: {mark}. "
             "Pass --overwrite to redo it, or name another --workdir."
         )
+
+
+def file_crc32c(path: pathlib.Path) -> int:
+    """CRC-32C of a file's bytes."""
+    checksum = google_crc32c.Checksum()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            checksum.update(chunk)
+    return int.from_bytes(checksum.digest(), "big")
 
 
 def remove(path: pathlib.Path) -> None:

@@ -51,6 +51,14 @@ def test_page_of_a_finished_experiment(tmp_path):
         assert phrase in text, phrase
 
 
+def test_a_training_on_an_earlier_dataset_is_left_out(tmp_path):
+    work = work_folder_case.make(tmp_path)
+    rewrite_history(work, lambda value: value.update(dataset_fingerprint="1"))
+    text = written(work).text
+    assert "made anew since the training in this folder" in text
+    assert "AUC" not in text
+
+
 def test_page_loads_nothing_from_a_network(tmp_path):
     work = work_folder_case.make(tmp_path)
     text = report.write(work).read_text("utf-8")

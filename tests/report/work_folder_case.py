@@ -132,7 +132,6 @@ def history(tables, labels, epochs=3, overfits=(), finished=True):
         "model": _model(tables),
         "steps_per_epoch": 503,
         "batch_size": 2048,
-        "dataset_fingerprint": "0123456789abcdef",
         "epochs": [_epoch(n, labels, overfits) for n in range(1, epochs + 1)],
         "monitor": {
             name: _monitor(name, labels, epochs, overfits) for name in labels
@@ -219,5 +218,6 @@ def make(
     work.config.write_text("name: grocery\nlabels: [discount]\n", "utf-8")
     if trained:
         value = history(tables, labels, **changes)
+        value["dataset_fingerprint"] = work.dataset.fingerprint()
         work.history.write_text(json.dumps(value), "utf-8")
     return work

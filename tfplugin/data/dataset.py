@@ -3,7 +3,6 @@
 import pathlib
 from typing import Any
 
-import google_crc32c
 import tensorflow as tf
 
 from tfplugin import artifacts
@@ -15,7 +14,6 @@ from tfplugin.errors import InputError
 #: Shards read at a time, and Examples taken from one before the next.
 _CYCLE_LENGTH = 4
 _BLOCK_LENGTH = 64
-_CHUNK_BYTES = 1 << 20
 
 
 class Dataset:
@@ -128,7 +126,7 @@ class Dataset:
             InputError: A shard's bytes have changed.
         """
         for path, shard in self._shards():
-            if file_crc32c(path) != shard.crc32c:
+            if artifacts.file_crc32c(path) != shard.crc32c:
                 raise InputError(
                     "A shard must hold the bytes it was written with. "
                     f"Received: {path}, whose checksum differs. "
@@ -213,12 +211,3 @@ def _shuffle(
         reshuffle_each_iteration=False,
     )
     return tf.data.experimental.from_variant(shuffled, rows.element_spec)
-
-
-def file_crc32c(path: pathlib.Path) -> int:
-    """CRC-32C of a file's bytes."""
-    checksum = google_crc32c.Checksum()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            checksum.update(chunk)
-    return int.from_bytes(checksum.digest(), "big")

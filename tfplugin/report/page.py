@@ -34,8 +34,8 @@ _DRAW = (
 def write(work: artifacts.WorkFolder) -> pathlib.Path:
     """Writes the report of a work folder.
 
-    Shows what is there: the data alone while training has not run, the
-    epochs that are done while it has not finished. Equal folders give equal
+    Shows what is there: the data alone while training has not run on them,
+    the epochs that are done while it has not finished. Equal folders give equal
     pages, byte by byte. The page is written under a temporary name, then
     renamed.
 
@@ -68,6 +68,11 @@ def _page(work: artifacts.WorkFolder) -> str:
     columns = work.dataset.read_schema()
     statistics = work.dataset.read_statistics()
     trained = history.read(work.history)
+    stale = trained is not None and (
+        trained.dataset_fingerprint != work.dataset.fingerprint()
+    )
+    if stale:
+        trained = None
     config = _config_text(work.config)
     title = trained.name if trained else _name(work.config, config)
     sections = [data_section.build(work.dataset, columns, statistics)]
@@ -82,7 +87,7 @@ def _page(work: artifacts.WorkFolder) -> str:
         markup.element(
             "header",
             markup.element("h1", title),
-            summary.build(trained, columns, statistics),
+            summary.build(trained, columns, statistics, stale=stale),
             _contents(sections),
         ),
         markup.element("main", *(section.html() for section in sections)),

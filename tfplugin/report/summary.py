@@ -17,6 +17,8 @@ def build(
     trained: history.History | None,
     columns: schema.Schema,
     statistics: schema.Statistics,
+    *,
+    stale: bool = False,
 ) -> markup.Html:
     """Builds the paragraph.
 
@@ -24,6 +26,7 @@ def build(
         trained: What training left behind; None when it has not run.
         columns: The dataset's schema.
         statistics: The dataset's statistics.
+        stale: Whether a training was left out as one on an earlier dataset.
 
     Returns:
         The paragraph.
@@ -35,7 +38,10 @@ def build(
             f"The labels are {labels}."
             if len(columns.labels) > 1
             else f"The label is {labels}.",
-            "Training has not run: this page shows the data only.",
+            "The dataset was made anew since the training in this folder: "
+            "this page shows the data only."
+            if stale
+            else "Training has not run: this page shows the data only.",
         ]
     else:
         sentences.append(_training(trained))

@@ -13,7 +13,6 @@ from tfplugin import callbacks
 from tfplugin import config as config_lib
 from tfplugin import data
 from tfplugin import layers
-from tfplugin.data.dataset import file_crc32c
 from tfplugin.errors import InputError
 from tfplugin.training import model_building
 
@@ -133,7 +132,7 @@ def new_history(
         "rows": {
             split: dataset.rows(split) for split in ("train", "validation")
         },
-        "dataset_fingerprint": _fingerprint(experiment.work),
+        "dataset_fingerprint": experiment.work.dataset.fingerprint(),
         # An epoch whose checkpoint was not finished is trained again.
         "epochs": earlier["epochs"][:first_epoch] if earlier else [],
         "monitor": {},
@@ -197,8 +196,7 @@ def check_same_dataset(
     Raises:
         InputError: The dataset was made anew since.
     """
-    work.dataset.require_completed()
-    if history.get("dataset_fingerprint") != _fingerprint(work):
+    if history.get("dataset_fingerprint") != work.dataset.fingerprint():
         raise InputError(
             "A model must stay with the dataset it was trained on. Received: "
             f"{work.dataset.path}, which was made anew since. Run `tfplugin "
@@ -211,10 +209,6 @@ def _comparable(config: config_lib.ExperimentConfig) -> dict[str, Any]:
     del values["training"]["epochs"]
     training = values.pop("training")
     return values | {f"training.{k}": v for k, v in training.items()}
-
-
-def _fingerprint(work: artifacts.WorkFolder) -> str:
-    return f"{file_crc32c(work.dataset.statistics_json):08x}"
 
 
 class Recorder(keras.callbacks.Callback):
