@@ -79,6 +79,15 @@ class Schema(_Record):
         event_time: Whether examples carry an int64 feature `event_time`, in
             seconds since 1970.
         request_id: Id type of the feature `request_id`, None without one.
+
+    Example:
+    >>> item = IdFeature(dtype="int64", table="item")
+    >>> cart = IdFeature(dtype="int64", table="item", is_list=True)
+    >>> made = Schema(
+    ...     id_features={"shown": item, "cart": cart}, labels=("click",)
+    ... )
+    >>> made.table_features()
+    {'item': ['shown', 'cart']}
     """
 
     version: Literal[1] = 1
@@ -260,6 +269,13 @@ def read_record(path: pathlib.Path, kind: type[RecordT]) -> RecordT:
 
     Raises:
         InputError: The file is absent or does not hold such a record.
+
+    Example:
+    >>> import tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "label.json")
+    >>> write_record(path, LabelStatistics(observed=4, positives=1))
+    >>> read_record(path, LabelStatistics).positive_rate
+    0.25
     """
     try:
         return kind.model_validate_json(path.read_text("utf-8"))
@@ -277,7 +293,10 @@ def read_record(path: pathlib.Path, kind: type[RecordT]) -> RecordT:
 
 
 def write_record(path: pathlib.Path, record: _Record) -> None:
-    """Writes a JSON record under a temporary name, then renames it."""
+    """Writes a JSON record under a temporary name, then renames it.
+
+    Example: See `read_record`.
+    """
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(record.model_dump_json(indent=1) + "\n", "utf-8")
     temporary.replace(path)

@@ -255,6 +255,13 @@ def test_from_config_shares_the_vocabulary_or_asks_for_it():
     np.testing.assert_array_equal(lost(ids), mapping(ids))
 
 
+def test_a_vocabulary_of_another_fingerprint_is_refused():
+    fingerprint = layers.VocabularyMapping([1, 2]).fingerprint
+    layers.VocabularyMapping([1, 2], fingerprint=fingerprint)
+    with pytest.raises(ValueError, match="fingerprint"):
+        layers.VocabularyMapping([2, 1], fingerprint=fingerprint)
+
+
 def test_fingerprints_tell_vocabularies_apart():
     mappings = [
         layers.VocabularyMapping(["ab", "c"]),
@@ -274,7 +281,7 @@ def test_assets_of_another_vocabulary_are_refused(tmp_path):
     mapping = layers.VocabularyMapping([1, 2], name="item")
     layers.VocabularyMapping([3, 4]).save_assets(str(tmp_path))
     again = layers.VocabularyMapping.from_config(mapping.get_config())
-    with pytest.raises(ValueError, match="saved vocabulary of 'item'"):
+    with pytest.raises(ValueError, match="vocabulary of 'item'.*fingerprint"):
         again.load_assets(str(tmp_path))
 
 

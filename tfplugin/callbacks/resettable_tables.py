@@ -1,9 +1,10 @@
 """Finds the layers of a model whose embedding tables can be drawn anew."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import keras
+
+from tfplugin import layer_tree
 
 
 def find_resettable(item: Any) -> list[keras.Layer]:
@@ -28,31 +29,9 @@ def find_resettable(item: Any) -> list[keras.Layer]:
     True
     """
     by_table: dict[int, keras.Layer] = {}
-    for layer in _walk(item, set()):
+    for layer in layer_tree.walk(item):
         table = getattr(layer, "embeddings", None)
         resettable = callable(getattr(layer, "reset_embeddings", None))
         if resettable and isinstance(table, keras.Variable):
             by_table.setdefault(id(table), layer)
     return list(by_table.values())
-
-
-def _walk(item: Any, seen: set[int]) -> Iterator[keras.Layer]:
-    # Keras names no public list of a layer's layers, and the checkpoint's view
-    # (`tf.train.TrackableView`) does not look into dicts; but they are all
-    # among its attributes. Sets are left out: their order is not repeatable.
-    if id(item) in seen:
-        return
-    if isinstance(item, keras.Layer):
-        seen.add(id(item))
-        yield item
-        children = list(vars(item).values())
-    elif isinstance(item, dict):
-        seen.add(id(item))
-        children = list(item.values())
-    elif isinstance(item, (list, tuple)):
-        seen.add(id(item))
-        children = list(item)
-    else:
-        return
-    for child in children:
-        yield from _walk(child, seen)

@@ -35,6 +35,22 @@ def parse_features(
     Raises:
         tf.errors.InvalidArgumentError: An Example is malformed or a feature
             has another type than the schema says.
+
+    Example:
+    >>> schema = schema_lib.Schema(
+    ...     id_features={
+    ...         "city": schema_lib.IdFeature(dtype="string", table="city"),
+    ...         "tags": schema_lib.IdFeature(
+    ...             dtype="int64", table="tags", is_list=True
+    ...         ),
+    ...     },
+    ...     dense_features={"price": schema_lib.DenseFeature()},
+    ...     labels=("click",),
+    ... )
+    >>> empty = tf.train.Example().SerializeToString()
+    >>> parsed = parse_features(tf.constant([empty]), schema)
+    >>> [parsed[name].numpy().tolist() for name in ("city", "tags", "price")]
+    [[b''], [[]], [nan]]
     """
     return tf.io.parse_example(serialized, feature_spec(schema))
 
@@ -57,6 +73,16 @@ def parse_training(
         `(batch_size, 1)`, 0 where not observed; objective to sample weights,
         float32 `(batch_size,)`: the example's weight, 0 where the label was
         not observed.
+
+    Example:
+    >>> user = schema_lib.IdFeature(dtype="int64", table="user")
+    >>> schema = schema_lib.Schema(id_features={"user": user}, labels=("buy",))
+    >>> example = tf.train.Example()
+    >>> example.features.feature["user"].int64_list.value.append(7)
+    >>> records = tf.constant([example.SerializeToString()])
+    >>> features, labels, weights = parse_training(records, schema)
+    >>> features["user"].numpy().tolist(), weights["buy"].numpy().tolist()
+    ([7], [0.0])
     """
     spec = feature_spec(schema)
     scalar = tf.io.FixedLenFeature
@@ -88,7 +114,17 @@ def _labels_and_weights(
 def feature_spec(
     schema: schema_lib.Schema,
 ) -> dict[str, tf.io.FixedLenFeature | tf.io.RaggedFeature]:
-    """The spec that `tf.io.parse_example` takes for the schema's features."""
+    """The spec that `tf.io.parse_example` takes for the schema's features.
+
+    Args:
+        schema: The dataset's schema; labels and roles are left out.
+
+    Example:
+    >>> user = schema_lib.IdFeature(dtype="int64", table="user")
+    >>> schema = schema_lib.Schema(id_features={"user": user}, labels=("buy",))
+    >>> feature_spec(schema)["user"].default_value
+    -9223372036854775808
+    """
     spec: dict[str, tf.io.FixedLenFeature | tf.io.RaggedFeature] = {}
     for name, feature in schema.id_features.items():
         dtype = _DTYPES[feature.dtype]

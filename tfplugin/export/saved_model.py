@@ -87,7 +87,15 @@ def save(
 
 
 def next_version(folder: pathlib.Path) -> int:
-    """One more than the highest version in a folder of versions, or 1."""
+    """One more than the highest version in a folder of versions, or 1.
+
+    Example:
+    >>> import tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> (folder / "7").mkdir()
+    >>> next_version(folder), next_version(folder / "absent")
+    (8, 1)
+    """
     versions = [
         int(child.name)
         for child in (folder.iterdir() if folder.is_dir() else ())

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tfplugin import layer_tree
 from tfplugin.layers import id_mapping
 
 
@@ -28,13 +29,11 @@ def find_id_mappings(
     >>> find_id_mappings(layer) == [mapping]
     True
     """
-    # Not public, but the only walk that enters the lists and dicts a user's
-    # layer may hold: `tf.train.TrackableView` does not see into them.
-    found = model._flatten_layers()
-    mappings = [
-        item for item in found if isinstance(item, id_mapping.IdMapping)
+    return [
+        layer
+        for layer in layer_tree.walk(model)
+        if isinstance(layer, id_mapping.IdMapping)
     ]
-    return list({id(mapping): mapping for mapping in mappings}.values())
 
 
 @contextmanager

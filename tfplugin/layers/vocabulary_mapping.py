@@ -104,6 +104,7 @@ class VocabularyMapping(id_mapping.IdMapping):
         self._table: vocabulary_table.VocabularyTable | None = None
         if keys is not None:
             self._set_keys(keys)
+            self._check_fingerprint()
 
     @property
     def vocabulary(self) -> np.ndarray:
@@ -177,15 +178,9 @@ class VocabularyMapping(id_mapping.IdMapping):
         path = pathlib.Path(dir_path or "") / _ASSET_NAME
         if dir_path is None or not path.exists():
             return
-        expected = self._fingerprint
         keys = tf.io.parse_tensor(path.read_bytes(), self.id_dtype)
         self._set_keys(keys)
-        if expected not in (None, self.fingerprint):
-            raise ValueError(
-                f"The saved vocabulary of {self.name!r} must be the one its "
-                f"configuration was saved with. Received: fingerprint "
-                f"{self.fingerprint}, not {expected}"
-            )
+        self._check_fingerprint()
 
     @contextmanager
     def exporting(self) -> Iterator[list[Any]]:
@@ -215,6 +210,14 @@ class VocabularyMapping(id_mapping.IdMapping):
         self._table = vocabulary_table.VocabularyTable(
             keys, self.num_oov_buckets
         )
+
+    def _check_fingerprint(self) -> None:
+        if self._fingerprint not in (None, self.fingerprint):
+            raise ValueError(
+                f"The vocabulary of {self.name!r} must be the one that "
+                "`fingerprint` was taken of. Received: one with the "
+                f"fingerprint {self.fingerprint}, not {self._fingerprint}"
+            )
 
     def _loaded_table(self) -> vocabulary_table.VocabularyTable:
         if self._table is None:

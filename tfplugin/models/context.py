@@ -16,6 +16,20 @@ class ModelContext:
         schema: The dataset's columns by role.
         statistics: What preprocessing found in its training rows.
         id_mappings: Table to the layer that maps its raw ids to rows.
+
+    Example:
+    A function that the key `model.build` of a configuration names:
+
+    >>> def build(context: ModelContext) -> keras.Model:
+    ...     inputs = context.inputs()
+    ...     vector = layers.Embedding(
+    ...         embedding_dim=8, id_mapping=context.id_mappings["user"]
+    ...     )(inputs["user"])
+    ...     logits = {
+    ...         label: keras.layers.Dense(1, name=label)(vector)
+    ...         for label in context.schema.labels
+    ...     }
+    ...     return keras.Model(inputs, logits)
     """
 
     schema: schema_lib.Schema

@@ -39,6 +39,22 @@ def shared_bottom(
 
     Raises:
         ValueError: A feature of `dense_features` is not in `inputs`.
+
+    Example:
+    >>> users = layers.TableConfig("user", 4, vocabulary_size=10)
+    >>> model = shared_bottom(
+    ...     {
+    ...         "user": keras.Input((), dtype="int64", name="user"),
+    ...         "age": keras.Input((), name="age"),
+    ...     },
+    ...     embeddings=layers.EmbeddingCollection(
+    ...         [layers.FeatureConfig("user", users)]
+    ...     ),
+    ...     dense_features={"age": layers.DenseFeature(mean=40.0)},
+    ...     objectives=["click", "buy"],
+    ... )
+    >>> {name: logit.shape for name, logit in model.output.items()}
+    {'click': (None, 1), 'buy': (None, 1)}
     """
     absent = sorted(set(dense_features) - set(inputs))
     if absent:

@@ -1,9 +1,8 @@
 """Finds the embedding tables of a model by object, never by name."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import keras
+
+from tfplugin import layer_tree
 
 
 def find_tables(model: keras.Model) -> list[keras.Variable]:
@@ -26,7 +25,7 @@ def find_tables(model: keras.Model) -> list[keras.Variable]:
     True
     """
     tables: dict[int, keras.Variable] = {}
-    for layer in _walk(model, set()):
+    for layer in layer_tree.walk(model):
         table = getattr(layer, "embeddings", None)
         is_embedding = isinstance(layer, keras.layers.Embedding)
         if isinstance(table, keras.Variable) and (
@@ -52,23 +51,3 @@ def is_in(variable: keras.Variable, tables: list[keras.Variable]) -> bool:
     (True, False)
     """
     return any(variable is table for table in tables)
-
-
-def _walk(item: Any, seen: set[int]) -> Iterator[keras.Layer]:
-    # Keras names no public list of a layer's layers, but they are all among its
-    # attributes, by themselves or in containers.
-    if id(item) in seen:
-        return
-    if isinstance(item, keras.Layer):
-        seen.add(id(item))
-        yield item
-        for value in list(vars(item).values()):
-            yield from _walk(value, seen)
-    elif isinstance(item, dict):
-        seen.add(id(item))
-        for value in list(item.values()):
-            yield from _walk(value, seen)
-    elif isinstance(item, (list, tuple, set)):
-        seen.add(id(item))
-        for value in list(item):
-            yield from _walk(value, seen)

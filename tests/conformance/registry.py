@@ -1,0 +1,146 @@
+"""One descriptor a public Keras class: all it takes, none at its default.
+
+A new layer, optimizer, row rate or metric needs an entry in `DESCRIPTORS`;
+tests/conformance/test_registry.py fails without.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from tfplugin import layers
+from tfplugin import metrics
+from tfplugin import optimizers
+
+#: Public bases, which are not made by themselves.
+BASES = (
+    layers.IdMapping,
+    optimizers.RowRate,
+    optimizers.SparseOptimizer,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Descriptor:
+    """How a class is made with every argument other than by default.
+
+    `arguments` has an entry for each parameter of the constructor.
+    `in_config` gives what `get_config` says where that is, by design, not
+    the argument.
+    """
+
+    arguments: Callable[[], dict[str, Any]]
+    in_config: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def _item_table():
+    return layers.TableConfig("item", 3, vocabulary_size=7, seed=4)
+
+
+def _sparse(**arguments):
+    return {
+        "learning_rate": 0.25,
+        "row_rate": optimizers.LogFrequency(special_rate=0.5),
+        "name": "named",
+        **arguments,
+    }
+
+
+_MAPPING = layers.VocabularyMapping([30, 10], name="mapping")
+
+DESCRIPTORS = {
+    layers.DenseFeature: Descriptor(
+        lambda: {
+            "transforms": ("log1p", "quantile_buckets"),
+            "mean": 2.0,
+            "standard_deviation": 3.0,
+            "log_mean": 0.5,
+            "log_standard_deviation": 0.25,
+            "boundaries": (1.0, 4.0),
+            "missing_indicator": False,
+        }
+    ),
+    layers.Embedding: Descriptor(
+        lambda: {
+            "vocabulary_size": _MAPPING.vocabulary_size,
+            "embedding_dim": 5,
+            "id_mapping": _MAPPING,
+            "combiner": "sqrtn",
+            "embeddings_initializer": keras.initializers.Constant(0.5),
+            "seed": 11,
+        }
+    ),
+    layers.EmbeddingCollection: Descriptor(
+        lambda: {"features": [layers.FeatureConfig("shown", _item_table())]},
+        # Features name their table, so that a shared one is written once.
+        in_config={"features": [{"name": "shown", "table": "item"}]},
+    ),
+    layers.FeatureConfig: Descriptor(
+        lambda: {"name": "shown", "table": _item_table()}
+    ),
+    layers.HashMapping: Descriptor(
+        lambda: {"num_buckets": 9, "id_dtype": "string", "seed": 5}
+    ),
+    layers.TableConfig: Descriptor(
+        lambda: {
+            "name": "item",
+            "embedding_dim": 3,
+            "id_mapping": _MAPPING,
+            "vocabulary_size": _MAPPING.vocabulary_size,
+            "combiner": "sum",
+            "embeddings_initializer": keras.initializers.Constant(0.5),
+            "seed": 4,
+        }
+    ),
+    layers.VocabularyMapping: Descriptor(
+        lambda: {
+            "vocabulary": [30, 10],
+            "num_oov_buckets": 3,
+            "seed": 5,
+            "id_dtype": "int64",
+            "num_ids": 2,
+            "fingerprint": layers.VocabularyMapping([30, 10], 3).fingerprint,
+        },
+        # The vocabulary travels as an asset, not in the configuration.
+        in_config={"vocabulary": None},
+    ),
+    optimizers.ConstantRate: Descriptor(lambda: {"value": 0.5}),
+    optimizers.LazyAdam: Descriptor(
+        lambda: _sparse(beta_1=0.5, beta_2=0.75, epsilon=0.125)
+    ),
+    optimizers.LogFrequency: Descriptor(lambda: {"special_rate": 0.5}),
+    optimizers.RowwiseAdagrad: Descriptor(
+        lambda: _sparse(initial_accumulator_value=0.5, epsilon=0.125)
+    ),
+    optimizers.SparseAdagrad: Descriptor(
+        lambda: _sparse(initial_accumulator_value=0.5, epsilon=0.125)
+    ),
+    optimizers.SparseSGD: Descriptor(lambda: _sparse(momentum=0.5)),
+    optimizers.SplitOptimizer: Descriptor(
+        lambda: {
+            "tables": optimizers.SparseSGD(0.5, momentum=0.25),
+            "rest": keras.optimizers.Adam(0.125),
+            "table_mask": [True, False],
+            "name": "named",
+        }
+    ),
+    metrics.AUC: Descriptor(
+        lambda: {"from_logits": False, "name": "named", "dtype": "float64"}
+    ),
+    metrics.Calibration: Descriptor(
+        lambda: {"from_logits": False, "name": "named", "dtype": "float64"}
+    ),
+    metrics.NormalizedEntropy: Descriptor(
+        lambda: {
+            "base_rate": 0.25,
+            "from_logits": False,
+            "name": "named",
+            "dtype": "float64",
+        }
+    ),
+    metrics.PRAUC: Descriptor(
+        lambda: {"from_logits": False, "name": "named", "dtype": "float64"}
+    ),
+}
