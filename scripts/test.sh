@@ -14,9 +14,7 @@ echo "== Style: ruff"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check --quiet .
 
-echo "== Types: mypy, strict where no framework is in the way"
-.venv/bin/mypy --strict tfplugin/config tfplugin/schema.py \
-  tfplugin/artifacts.py tfplugin/errors.py
+echo "== Types: mypy"
 .venv/bin/mypy tfplugin beam_jobs serving
 
 echo "== Tests: pytest on 2 processes"

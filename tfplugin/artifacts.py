@@ -270,11 +270,11 @@ def refuse_finished(mark: pathlib.Path, *, stage: str, overwrite: bool) -> None:
 
 def file_crc32c(path: pathlib.Path) -> int:
     """CRC-32C of a file's bytes."""
-    checksum = google_crc32c.Checksum()
+    checksum = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
-            checksum.update(chunk)
-    return int.from_bytes(checksum.digest(), "big")
+            checksum = google_crc32c.extend(checksum, chunk)
+    return checksum
 
 
 def remove(path: pathlib.Path) -> None:

@@ -5,6 +5,8 @@ Loads neither TensorFlow nor Beam.
 """
 
 import pathlib
+from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal
 from typing import TypeVar
 
@@ -79,6 +81,8 @@ class Schema(_Record):
         event_time: Whether examples carry an int64 feature `event_time`, in
             seconds since 1970.
         request_id: Id type of the feature `request_id`, None without one.
+        order: `shuffled`, or `time`: shards one after the other are in the
+            order of `event_time`.
 
     Example:
     >>> item = IdFeature(dtype="int64", table="item")
@@ -98,6 +102,42 @@ class Schema(_Record):
     group: IdDtype | None = None
     event_time: bool = False
     request_id: IdDtype | None = None
+    order: Literal["shuffled", "time"] = "shuffled"
+
+    def select(
+        self,
+        features: Iterable[str] | None = None,
+        labels: Iterable[str] | None = None,
+    ) -> "Schema":
+        """The schema with some of its features and labels, in its order.
+
+        Args:
+            features: Their names; None for all.
+            labels: Their names; None for all.
+
+        Raises:
+            InputError: A name is not in the schema.
+
+        Example:
+        >>> user = IdFeature(dtype="int64", table="user")
+        >>> schema = Schema(id_features={"user": user}, labels=("buy", "click"))
+        >>> schema.select(labels=["click"]).labels
+        ('click',)
+        """
+        known = [*self.id_features, *self.dense_features]
+        kept = set(_check_names("features", features, known))
+        kept_labels = set(_check_names("labels", labels, self.labels))
+        return self.model_copy(
+            update={
+                "id_features": {
+                    k: v for k, v in self.id_features.items() if k in kept
+                },
+                "dense_features": {
+                    k: v for k, v in self.dense_features.items() if k in kept
+                },
+                "labels": tuple(k for k in self.labels if k in kept_labels),
+            }
+        )
 
     def table_features(self) -> dict[str, list[str]]:
         """Table name to the names of the id features that index it."""
@@ -113,6 +153,21 @@ class Schema(_Record):
             KeyError: No feature indexes `table`.
         """
         return self.id_features[self.table_features()[table][0]].dtype
+
+
+def _check_names(
+    kind: str, names: Iterable[str] | None, known: Sequence[str]
+) -> list[str]:
+    if names is None:
+        return list(known)
+    names = list(names)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(
+            f"`{kind}` must name {kind} of the dataset, {sorted(known)}. "
+            f"Received: {sorted(unknown)}."
+        )
+    return names
 
 
 #: Names of role columns inside an Example.

@@ -142,3 +142,71 @@ def test_a_flipped_byte_anywhere_is_found(copied, position):
     dataset = data.open_dataset(copied)
     with pytest.raises(InputError, match=f"{shard.name}.*checksum"):
         dataset.verify_checksums()
+
+
+def test_time_order_reaches_the_reader(tmp_path):
+    schema = SCHEMA.model_copy(update={"order": "time"})
+    rows = _rows(0, 900)
+    # Written round robin by the support module: deal the rows out so that
+    # shard after shard is in order.
+    dealt = [rows[k // 3 + k % 3 * 300] for k in range(900)]
+    folder = datasets.write_dataset(
+        tmp_path / "d",
+        schema,
+        {"train": dealt, "validation": dealt, "test": dealt},
+        num_shards=3,
+    )
+    dataset = data.open_dataset(folder.path)
+    for batches in (
+        dataset.train(100, epochs=range(1)),
+        dataset.train(100),
+        dataset.validation(100),
+        dataset.test(7),
+    ):
+        assert sum(_items(batches), []) == list(range(900))
+
+
+class _Model:
+    """As much of a Keras model as is looked at."""
+
+    def __init__(self, inputs, outputs):
+        self.input = inputs
+        self.output = outputs
+
+
+def test_a_dataset_for_a_model_has_its_columns_only(tmp_path):
+    schema = SCHEMA.model_copy(
+        update={
+            "dense_features": {"price": schema_lib.DenseFeature()},
+            "labels": ("click", "buy"),
+        }
+    )
+    rows = [
+        {"item": k, "price": 1.0, "click": k % 2 * 1.0, "buy": 0.0}
+        for k in range(9)
+    ]
+    folder = datasets.write_dataset(
+        tmp_path / "d", schema, dict.fromkeys(schema_lib.SPLITS, rows)
+    )
+    dataset = data.open_dataset(folder.path)
+    logit = tf.TensorSpec([None, 1])
+    narrowed = dataset.for_model(_Model({"price": None}, {"buy": logit}))
+    features, labels, weights = next(iter(narrowed.train(9)))
+    assert (set(features), set(labels), set(weights)) == (
+        {"price"},
+        {"buy"},
+        {"buy"},
+    )
+    assert set(next(iter(dataset.train(9)))[0]) == {"item", "price"}
+    for model, words in [
+        (_Model({"age": None}, {"buy": logit}), r"\['age'\]"),
+        (_Model({"price": None}, {"cart": logit}), r"\['cart'\]"),
+        (_Model({"price": None}, logit), "outputs must be a dict"),
+        (_Model([None], {"buy": logit}), "inputs must be a dict"),
+        (
+            _Model({"price": None}, {"buy": tf.TensorSpec([None, 3])}),
+            "shape",
+        ),
+    ]:
+        with pytest.raises(InputError, match=words):
+            dataset.for_model(model)

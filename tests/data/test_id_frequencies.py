@@ -1,4 +1,5 @@
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +64,12 @@ def test_read_back(tmp_path):
     with pytest.raises(InputError, match="nothing"):
         id_frequencies.read(folder.id_frequencies("nothing"))
     path = next(folder.id_frequencies("city").iterdir())
+    pq.write_table(pq.read_table(path).slice(1), path)
+    with pytest.raises(InputError, match="city.*1 ids"):
+        data.open_dataset(folder.path).id_frequencies("city")
+    pq.write_table(pq.read_table(path).drop_columns(["count"]), path)
+    with pytest.raises(InputError, match="`count`"):
+        data.open_dataset(folder.path).id_frequencies("city")
     path.write_bytes(b"PAR1 not really")
     with pytest.raises(InputError, match="city"):
         data.open_dataset(folder.path).id_frequencies("city")

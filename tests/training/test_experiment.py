@@ -6,7 +6,6 @@ import pytest
 
 from tests.support import experiments
 from tfplugin import config as config_lib
-from tfplugin import layers
 from tfplugin import training
 from tfplugin.errors import InputError
 from tfplugin.training import model_building
@@ -174,54 +173,6 @@ def test_a_label_without_positives_is_refused(tmp_path):
         training.train(config, work)
 
 
-def users_model(context):
-    """What a user's own module would hold."""
-    inputs = context.inputs()
-    vector = layers.Embedding(
-        embedding_dim=2,
-        id_mapping=context.id_mappings["user"],
-        seed=1,
-        name="mine",
-    )(inputs["user"])
-    return keras.Model(
-        inputs,
-        {
-            label: keras.layers.Dense(1, name=label)(vector)
-            for label in context.schema.labels
-        },
-    )
-
-
-def one_output(context):
-    inputs = context.inputs()
-    return keras.Model(inputs, keras.ops.expand_dims(inputs["price"], -1))
-
-
-def test_a_model_of_the_users_own(tmp_path):
-    config, work = experiments.make(
-        tmp_path,
-        f"model.build={__name__}:users_model",
-        "training.epochs=1",
-    )
-    history = training.train(config, work)
-    assert [t["embedding_dim"] for t in history["model"]["tables"]] == [2]
-    assert training.load(work).evaluate("validation")["rows"] == 200
-
-
-@pytest.mark.parametrize(
-    ("build", "words"),
-    [
-        ("no_such_module:f", "no module 'no_such_module'"),
-        (f"{__name__}:absent", "no function 'absent'"),
-        (f"{__name__}:one_output", r"\['buy', 'click'\]"),
-    ],
-)
-def test_a_model_that_cannot_be_built(tmp_path, build, words):
-    config, work = experiments.make(tmp_path, f"model.build={build}")
-    with pytest.raises(InputError, match=words):
-        training.train(config, work)
-
-
 def test_row_counts_reach_the_optimizer(trained):
     _, work, _ = trained
     loaded = training.load(work)
@@ -231,3 +182,38 @@ def test_row_counts_reach_the_optimizer(trained):
     rest = frequencies.counts.sum() - kept.counts.sum()
     counts = layer.id_mapping.row_counts(frequencies.ids, frequencies.counts)
     np.testing.assert_array_equal(counts, [0, rest, *kept.counts])
+
+
+def test_a_history_that_lacks_an_epoch_is_not_resumed(tmp_path):
+    config, work = experiments.make(tmp_path, "training.epochs=1")
+    training.train(config, work)
+    history = json.loads(work.history.read_text())
+    history["epochs"] = []
+    work.history.write_text(json.dumps(history))
+    longer = config_lib.load(work.config, ["training.epochs=2"])
+    with pytest.raises(InputError, match="history of every epoch"):
+        training.train(longer, work, resume=True)
+
+
+def test_going_on_forgets_what_evaluate_measured_before(tmp_path):
+    config, work = experiments.make(tmp_path, "training.epochs=1")
+    training.train(config, work)
+    work.evaluation.write_text("{}")
+    longer = config_lib.load(work.config, ["training.epochs=2"])
+    training.train(longer, work, resume=True)
+    assert not work.evaluation.exists()
+
+
+def test_an_objectives_loss_is_its_mean_over_observed_rows(trained):
+    _, work, history = trained
+    loaded = training.load(work)
+    sums = np.zeros(2)
+    for features, labels, weights in loaded.dataset.test(64):
+        logits = loaded.model(features)["buy"].numpy()[:, 0].astype(np.float64)
+        label = labels["buy"].numpy()[:, 0]
+        losses = np.logaddexp(0, logits) - label * logits
+        weight = weights["buy"].numpy()
+        sums += (losses * weight).sum(), weight.sum()
+    assert sums[1] < 200
+    found = history["test"]["objectives"]["buy"]["loss"]
+    assert found == pytest.approx(sums[0] / sums[1], rel=1e-5)

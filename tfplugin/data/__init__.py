@@ -3,6 +3,7 @@
 from tfplugin.data.dataset import Dataset
 from tfplugin.data.dataset import open_dataset
 from tfplugin.data.id_frequencies import IdFrequencies
+from tfplugin.data.model_columns import select_for_model
 from tfplugin.data.parsing import feature_spec
 from tfplugin.data.parsing import parse_features
 from tfplugin.data.parsing import parse_training
@@ -14,4 +15,5 @@ __all__ = [
     "open_dataset",
     "parse_features",
     "parse_training",
+    "select_for_model",
 ]

@@ -1,5 +1,6 @@
 """A dataset folder as tf.data pipelines."""
 
+import copy
 import pathlib
 from typing import Any
 
@@ -8,6 +9,7 @@ import tensorflow as tf
 from tfplugin import artifacts
 from tfplugin import schema as schema_lib
 from tfplugin.data import id_frequencies
+from tfplugin.data import model_columns
 from tfplugin.data import parsing
 from tfplugin.errors import InputError
 
@@ -27,7 +29,7 @@ class Dataset:
             or has another size than when it was written.
 
     Example:
-        dataset = data.open_dataset("W/dataset")
+        dataset = data.open_dataset("W/dataset").for_model(model)
         model.fit(dataset.train(batch_size=4096), epochs=5)
     """
 
@@ -38,13 +40,42 @@ class Dataset:
         self.statistics = folder.read_statistics()
         self._check_sizes()
 
+    def for_model(self, model: Any) -> "Dataset":
+        """The dataset with the features and labels that a model names.
+
+        Keras pairs inputs by position when a dict has more of them than the
+        model takes, so a model must be fed its own columns only.
+
+        Args:
+            model: A Keras model from a dict of features to a dict of logits.
+
+        Raises:
+            InputError: The model takes or gives something else; see
+                `model_columns.select_for_model`.
+        """
+        narrowed = copy.copy(self)
+        narrowed.schema = model_columns.select_for_model(self.schema, model)
+        return narrowed
+
     def id_frequencies(self, table: str) -> id_frequencies.IdFrequencies:
         """Counts of a table's ids over training rows.
 
         Raises:
-            InputError: There is no such table, or its files are malformed.
+            InputError: There is no such table, or its files are malformed or
+                not those that `statistics.json` describes.
         """
-        return id_frequencies.read(self.folder.id_frequencies(table))
+        found = id_frequencies.read(self.folder.id_frequencies(table))
+        wanted = self.statistics.tables[table]
+        sums = (len(found), int(found.counts.sum()))
+        if sums != (wanted.ids, wanted.occurrences):
+            raise InputError(
+                f"Id frequencies must be whole: {wanted.ids} ids with "
+                f"{wanted.occurrences} occurrences. Received: "
+                f"{self.folder.id_frequencies(table)}, with {sums[0]} ids and "
+                f"{sums[1]} occurrences. Run `tfplugin preprocess "
+                "--overwrite`."
+            )
+        return found
 
     def rows(self, split: str) -> int:
         """Number of Examples of a split."""
@@ -65,7 +96,8 @@ class Dataset:
         """Batches of the training split in a new order each epoch.
 
         Files are shuffled, then rows in a buffer; both orders are functions
-        of `seed` and the epoch.
+        of `seed` and the epoch. A dataset that was written in the order of
+        time (`dataset.order: time`) is read in that order, every epoch.
 
         Args:
             batch_size: Examples a batch; the last of an epoch has fewer.
@@ -89,8 +121,12 @@ class Dataset:
         else:
             orders = tf.data.Dataset.range(epochs.start, epochs.stop)
         paths = self._paths("train")
+        in_time = self.schema.order == "time"
 
         def one_epoch(order: tf.Tensor) -> tf.data.Dataset:
+            if in_time:
+                files = tf.data.Dataset.from_tensor_slices(paths)
+                return self._read(files).batch(batch_size)
             seeds = tf.random.stateless_uniform(
                 (2,),
                 tf.stack([tf.cast(seed, tf.int64), order]),
@@ -146,7 +182,7 @@ class Dataset:
     def _read(self, files: tf.data.Dataset) -> tf.data.Dataset:
         return files.interleave(
             lambda path: tf.data.TFRecordDataset(path, "GZIP"),
-            cycle_length=_CYCLE_LENGTH,
+            cycle_length=1 if self.schema.order == "time" else _CYCLE_LENGTH,
             block_length=_BLOCK_LENGTH,
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,

@@ -105,18 +105,20 @@ def read(folder: pathlib.Path) -> IdFrequencies:
         )
     try:
         table = pa.concat_tables([pq.read_table(path) for path in paths])
-    except (pa.ArrowInvalid, OSError) as error:
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+        ids, counts = columns.pop("id"), columns.pop("count")
+    except (pa.ArrowException, OSError, KeyError) as error:
         raise InputError(
-            f"Id frequencies must be Parquet files. Received: {folder}: "
-            f"{str(error).splitlines()[0]}. Run `tfplugin preprocess "
-            "--overwrite`."
+            f"Id frequencies must be Parquet files with `id` and `count`. "
+            f"Received: {folder}: {' '.join(str(error).split())}. Run "
+            "`tfplugin preprocess --overwrite`."
         ) from error
     return IdFrequencies.from_counts(
-        table["id"].to_numpy(),
-        table["count"].to_numpy(),
+        ids,
+        counts,
         {
-            name.removeprefix(_LABEL_PREFIX): table[name].to_numpy()
-            for name in table.column_names
+            name.removeprefix(_LABEL_PREFIX): values
+            for name, values in columns.items()
             if name.startswith(_LABEL_PREFIX)
         },
     )

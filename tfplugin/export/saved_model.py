@@ -3,12 +3,15 @@
 import pathlib
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tfplugin import layer_tree
 from tfplugin import layers
 from tfplugin import schema as schema_lib
+from tfplugin.data import model_columns
 from tfplugin.data import parsing
 from tfplugin.errors import InputError
 
@@ -45,7 +48,8 @@ def save(
     TensorFlow's own operators only and loads without this package.
 
     Args:
-        model: From a dict of features to a dict of logits `(batch_size, 1)`.
+        model: From a dict of features, some or all of the dataset's, to a
+            dict of logits `(batch_size, 1)` by label.
         path: The version's folder, `W/model/1`. It appears at once and
             whole: it is written beside and renamed.
         schema: The dataset's schema.
@@ -55,8 +59,10 @@ def save(
         `path`.
 
     Raises:
-        InputError: `path` exists and `overwrite` is False.
+        InputError: `path` exists and `overwrite` is False, or the model does
+            not fit the schema; see `data.select_for_model`.
     """
+    schema = model_columns.select_for_model(schema, model)
     path = pathlib.Path(path)
     if path.exists() and not overwrite:
         raise InputError(
@@ -70,7 +76,7 @@ def save(
     module.weights = [variable.value for variable in model.variables]
     predict = _predict_function(model, schema)
     with layers.exporting(model) as trackables:
-        module.trackables = trackables
+        module.trackables = [*trackables, *_lookup_tables(model)]
         module.serve_raw = _raw_signature(predict, schema)
         module.serve_examples = _examples_signature(predict, schema)
         tf.saved_model.save(
@@ -104,6 +110,16 @@ def next_version(folder: pathlib.Path) -> int:
     return max(versions, default=0) + 1
 
 
+def _lookup_tables(model: keras.Model) -> list[Any]:
+    """Tables of Keras's own lookup layers, which a SavedModel must track."""
+    kinds = (keras.layers.StringLookup, keras.layers.IntegerLookup)
+    return [
+        layer.lookup_table
+        for layer in layer_tree.walk(model)
+        if isinstance(layer, kinds)
+    ]
+
+
 def _predict_function(
     model: keras.Model, schema: schema_lib.Schema
 ) -> Callable[[Features, tf.Tensor], dict[str, tf.Tensor]]:
@@ -113,8 +129,8 @@ def _predict_function(
         features = features | _serving_values(schema, batch_size)
         logits = model(features, training=False)
         return {
-            objective: tf.squeeze(
-                tf.sigmoid(tf.cast(logits[objective], tf.float32)), -1
+            objective: tf.reshape(
+                tf.sigmoid(tf.cast(logits[objective], tf.float32)), [-1]
             )
             for objective in schema.labels
         }
@@ -167,7 +183,13 @@ def _raw_signature(
         if not dense.training_only:
             specs[name] = tf.TensorSpec([None], tf.float32, name)
 
-    @tf.function(input_signature=[specs])
+    if not specs:
+        raise InputError(
+            "A model must take a feature that is known at serving. Received: "
+            f"a model of {sorted(schema.id_features)}, all training-only."
+        )
+
+    @tf.function(input_signature=[specs], autograph=False)
     def serve_raw(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         features: Features = dict(raw)
         for name in lists:

@@ -1,5 +1,6 @@
 """Optimizers whose steps cost what the touched rows cost."""
 
+from tfplugin.optimizers.embedding_tables import find_tables
 from tfplugin.optimizers.lazy_adam import LazyAdam
 from tfplugin.optimizers.row_rates import ConstantRate
 from tfplugin.optimizers.row_rates import LogFrequency
@@ -23,5 +24,6 @@ __all__ = [
     "SparseSGD",
     "SplitOptimizer",
     "StateSpec",
+    "find_tables",
     "split",
 ]

@@ -13,6 +13,7 @@ from tfplugin import artifacts
 from tfplugin import callbacks
 from tfplugin import config as config_lib
 from tfplugin import data
+from tfplugin import models
 from tfplugin.errors import InputError
 from tfplugin.training import checkpoints
 from tfplugin.training import columns
@@ -28,13 +29,15 @@ class Experiment:
     Args:
         config: How it was configured.
         work: Its folder.
-        dataset: Its data.
+        dataset: Its data, narrowed to the model's columns.
+        context: What the model was built from.
         model: Compiled and built.
     """
 
     config: config_lib.ExperimentConfig
     work: artifacts.WorkFolder
     dataset: data.Dataset
+    context: models.ModelContext
     model: keras.Model
 
     def evaluate(self, split: str) -> dict[str, Any]:
@@ -55,7 +58,9 @@ class Experiment:
         return {
             "split": split,
             "rows": self.dataset.rows(split),
-            **history_lib.split_logs(logs, self.dataset.schema.labels),
+            **history_lib.split_logs(
+                logs, history_lib.base_rates(self.dataset)
+            ),
         }
 
 
@@ -79,8 +84,9 @@ def assemble(
     keras.utils.set_random_seed(config.training.seed)
     context = model_building.model_context(config, dataset)
     model = model_building.build_model(config, context)
+    dataset = dataset.for_model(model)
     optimization.compile_model(model, config, context, dataset)
-    return Experiment(config, work, dataset, model)
+    return Experiment(config, work, dataset, context, model)
 
 
 def load(work: artifacts.WorkFolder) -> Experiment:
@@ -130,12 +136,7 @@ def train(
         work.refuse_trained()
     experiment = assemble(config, work)
     if earlier is None:
-        for stale in (
-            work.checkpoints,
-            work.logs,
-            work.history,
-            work.evaluation,
-        ):
+        for stale in (work.checkpoints, work.logs, work.history):
             artifacts.remove(stale)
     saved = checkpoints.EpochCheckpoints(experiment.model, work.checkpoints)
     first_epoch = saved.restore() if earlier else 0
@@ -147,13 +148,15 @@ def train(
             f"training.epochs={config.training.epochs}, of which "
             f"{first_epoch} are done. Raise it with --set training.epochs=N."
         )
-    artifacts.write_text(work.config, config_lib.dump(config))
     history = history_lib.new_history(experiment, earlier, first_epoch)
+    artifacts.write_text(work.config, config_lib.dump(config))
+    artifacts.remove(work.evaluation)
     monitor = callbacks.ObjectiveMonitor(history["objectives"])
     monitor.set_state(history_lib.monitor_state(history))
     recorder = history_lib.Recorder(
         history,
         work.history,
+        base_rates=history_lib.base_rates(experiment.dataset),
         monitor=monitor,
         after_epoch=saved.save,
     )

@@ -1,8 +1,10 @@
 """`history.json`: what training measured, epoch by epoch."""
 
+import math
 import pathlib
 import time
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -13,6 +15,7 @@ from tfplugin import callbacks
 from tfplugin import config as config_lib
 from tfplugin import data
 from tfplugin import layers
+from tfplugin import models
 from tfplugin.errors import InputError
 from tfplugin.training import model_building
 
@@ -20,86 +23,94 @@ if TYPE_CHECKING:
     from tfplugin.training.experiment import Experiment
 
 #: Metrics of an objective, as they are named in Keras's logs and in the file.
-METRICS = ("loss", "auc", "pr_auc", "normalized_entropy", "calibration")
+METRICS = ("auc", "pr_auc", "normalized_entropy", "calibration")
 
 Logs = dict[str, float]
 
 
 def split_logs(
-    logs: Logs, objectives: tuple[str, ...], prefix: str = ""
+    logs: Logs, base_rates: Mapping[str, float], prefix: str = ""
 ) -> dict[str, Any]:
     """Sorts Keras's flat logs by objective.
 
     Args:
         logs: Log key to value, as a callback or `evaluate` gets them.
-        objectives: Names of the model's outputs.
+        base_rates: Objective to its positive rate in the training rows.
         prefix: `val_` for the validation split's keys.
 
     Returns:
-        `{"loss": total, "objectives": {objective: {metric: value}}}`.
+        `{"loss": total, "objectives": {objective: {metric: value}}}`. An
+        objective's `loss` is the mean cross entropy in nats over the rows in
+        which it was observed.
 
     Raises:
         KeyError: A metric is not in the logs.
 
     Example:
-    >>> logs = {k: 0.5 for k in METRICS}
-    >>> split_logs(logs, ("click",))["objectives"]["click"]["auc"]
-    0.5
+    >>> logs = {"loss": 0.7} | {k: 0.5 for k in METRICS}
+    >>> found = split_logs(logs, {"click": 0.5})["objectives"]["click"]
+    >>> found["auc"], round(found["loss"], 4)
+    (0.5, 0.3466)
     """
-    single = len(objectives) == 1
-    return {
-        "loss": float(logs[prefix + "loss"]),
-        "objectives": {
-            objective: {
-                # With one output Keras leaves its name out of the keys.
-                metric: float(
-                    logs[
-                        prefix + (metric if single else f"{objective}_{metric}")
-                    ]
-                )
-                for metric in METRICS
-            }
-            for objective in objectives
-        },
-    }
+    objectives = {}
+    for objective, rate in base_rates.items():
+        # With one output Keras leaves its name out of the keys.
+        name = prefix if len(base_rates) == 1 else f"{prefix}{objective}_"
+        values = {metric: float(logs[name + metric]) for metric in METRICS}
+        # Keras's own key averages batches, not rows.
+        entropy = -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate))
+        loss = values["normalized_entropy"] * entropy
+        objectives[objective] = {"loss": loss, **values}
+    return {"loss": float(logs[prefix + "loss"]), "objectives": objectives}
 
 
-def describe_model(model: keras.Model, dataset: data.Dataset) -> dict[str, Any]:
+def base_rates(dataset: data.Dataset) -> dict[str, float]:
+    """Objective to its positive rate in the training rows."""
+    labels = dataset.statistics.labels
+    return {name: labels[name].positive_rate for name in dataset.schema.labels}
+
+
+def describe_model(
+    model: keras.Model, context: models.ModelContext
+) -> dict[str, Any]:
     """Sizes of a compiled and built model, for the report.
 
     Args:
         model: Its embedding layers are described each as a table.
-        dataset: Its schema tells which features index a table.
+        context: Its id mappings tell which features a table serves.
     """
-    features = dataset.schema.table_features()
+    features = context.schema.table_features()
+    names = {id(m): table for table, m in context.id_mappings.items()}
+    trained = {id(variable) for variable in model.trainable_variables}
     tables = []
-    table_parameters = 0
     for layer in model_building.embedding_layers(model):
         rows, dim = layer.embeddings.shape
-        table_parameters += rows * dim
-        name = layer.table_name
         mapping = {
             layers.VocabularyMapping: "vocabulary",
             layers.HashMapping: "hash",
         }.get(type(layer.id_mapping), "rows")
+        is_trained = id(layer.embeddings) in trained
         tables.append(
             {
-                "name": name,
-                "features": features.get(name, []),
+                "name": layer.table_name,
+                "features": features.get(
+                    names.get(id(layer.id_mapping), ""), []
+                ),
                 "mapping": mapping,
                 "rows": rows,
                 "special_rows": layer.num_special_rows,
                 "embedding_dim": dim,
                 "bytes": rows * dim * layer.embeddings.value.dtype.size,
-                "optimizer_bytes": model.optimizer.state_bytes(
-                    layer.embeddings
-                ),
+                "optimizer_bytes": model.optimizer.state_bytes(layer.embeddings)
+                if is_trained
+                else 0,
             }
         )
     parameters = model.count_params()
+    in_tables = sum(t["rows"] * t["embedding_dim"] for t in tables)
     return {
         "parameters": parameters,
-        "dense_parameters": parameters - table_parameters,
+        "dense_parameters": parameters - in_tables,
         "tables": tables,
     }
 
@@ -118,7 +129,17 @@ def new_history(
 
     Returns:
         What `history.json` holds; docs/architecture.md lists its keys.
+
+    Raises:
+        InputError: `earlier` lacks epochs that the checkpoint has.
     """
+    epochs = earlier["epochs"][:first_epoch] if earlier else []
+    if [epoch["epoch"] for epoch in epochs] != list(range(1, first_epoch + 1)):
+        raise InputError(
+            "--resume needs the history of every epoch before the checkpoint. "
+            f"Received: {experiment.work.history} with {len(epochs)} of "
+            f"{first_epoch}. Train with --overwrite instead."
+        )
     config, dataset = experiment.config, experiment.dataset
     batch_size = config.training.batch_size
     return {
@@ -126,7 +147,7 @@ def new_history(
         "name": config.name,
         "finished": False,
         "objectives": list(dataset.schema.labels),
-        "model": describe_model(experiment.model, dataset),
+        "model": describe_model(experiment.model, experiment.context),
         "steps_per_epoch": dataset.num_batches("train", batch_size),
         "batch_size": batch_size,
         "rows": {
@@ -134,7 +155,7 @@ def new_history(
         },
         "dataset_fingerprint": experiment.work.dataset.fingerprint(),
         # An epoch whose checkpoint was not finished is trained again.
-        "epochs": earlier["epochs"][:first_epoch] if earlier else [],
+        "epochs": epochs,
         "monitor": {},
         "test": None,
     }
@@ -217,6 +238,7 @@ class Recorder(keras.callbacks.Callback):
     Args:
         history: What `new_history` made; epochs are appended to it.
         path: Where it is written.
+        base_rates: See `split_logs`.
         monitor: Whose summary goes with it; must come before this callback.
         after_epoch: Called with the number of finished epochs once the file
             is written (saves the checkpoint).
@@ -227,12 +249,14 @@ class Recorder(keras.callbacks.Callback):
         history: dict[str, Any],
         path: pathlib.Path,
         *,
+        base_rates: Mapping[str, float],
         monitor: callbacks.ObjectiveMonitor,
         after_epoch: Callable[[int], None],
     ) -> None:
         super().__init__()
         self.history = history
         self._path = path
+        self._base_rates = base_rates
         self._monitor = monitor
         self._after_epoch = after_epoch
         self._began = 0.0
@@ -253,15 +277,14 @@ class Recorder(keras.callbacks.Callback):
             KeyError: A metric is missing in the logs.
         """
         logs = logs or {}
-        objectives = tuple(self.history["objectives"])
         seconds = self._trained - self._began
         self.history["epochs"].append(
             {
                 "epoch": epoch + 1,
                 "seconds": time.perf_counter() - self._began,
                 "examples_per_second": self.history["rows"]["train"] / seconds,
-                "train": split_logs(logs, objectives),
-                "validation": split_logs(logs, objectives, "val_"),
+                "train": split_logs(logs, self._base_rates),
+                "validation": split_logs(logs, self._base_rates, "val_"),
             }
         )
         self._write()

@@ -55,12 +55,13 @@ def build_model(
     """The configured model, or the user's own.
 
     Raises:
-        InputError: `model.build` cannot be imported, or what it returns has
-            other outputs than the labels.
+        InputError: `model.build` cannot be imported, or what it returns
+            takes other inputs than features of the dataset or has other
+            outputs than the labels.
     """
     if config.model.build:
         model = _import_builder(config.model.build)(context)
-        _check_outputs(model, config)
+        _check_columns(model, context)
         return model
     return _shared_bottom(config, context)
 
@@ -166,14 +167,13 @@ def _import_builder(
     return builder
 
 
-def _check_outputs(
-    model: keras.Model, config: config_lib.ExperimentConfig
-) -> None:
-    wanted = sorted(config.labels)
-    outputs = getattr(model, "output", None)
-    found = sorted(outputs) if isinstance(outputs, dict) else type(outputs)
-    if found != wanted:
+def _check_columns(model: keras.Model, context: models.ModelContext) -> None:
+    try:
+        used = data.select_for_model(context.schema, model)
+    except InputError as error:
+        raise InputError(f"model.build: {error}") from error
+    if used.labels != context.schema.labels:
         raise InputError(
-            "model.build must return a Keras model whose outputs are a dict "
-            f"with a logit of each label, {wanted}. Received: {found}."
+            "model.build must return a model with a logit of each label, "
+            f"{list(context.schema.labels)}. Received: {list(used.labels)}."
         )

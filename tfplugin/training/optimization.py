@@ -32,17 +32,18 @@ def compile_model(
         dataset: Where the counts come from.
 
     Raises:
-        InputError: A label has no positives or no negatives to learn from.
+        InputError: A label has no positives or no negatives to learn from,
+            or a rate by frequency has no counts for a table.
     """
-    tables = _tables_optimizer(config.training.tables)
-    rest = _REST_RULES[config.training.rest.rule](
-        config.training.rest.learning_rate
-    )
-    optimizer = optimizers.split(model, tables=tables, rest=rest)
+    optimizer = _optimizer(model, config.training)
     model.compile(
         optimizer,
+        # The mean over the rows in which the label was observed: over all
+        # rows, an objective would count less the more of it is masked.
         loss={
-            objective: keras.losses.BinaryCrossentropy(from_logits=True)
+            objective: keras.losses.BinaryCrossentropy(
+                from_logits=True, reduction="mean_with_sample_weight"
+            )
             for objective in dataset.schema.labels
         },
         loss_weights={
@@ -58,8 +59,28 @@ def compile_model(
         jit_compile=False,
     )
     optimizer.build(model.trainable_variables)
-    if tables.row_rate is not None:
+    if (
+        isinstance(optimizer, optimizers.SplitOptimizer)
+        and optimizer.tables.row_rate is not None
+    ):
         _set_row_counts(model, context, dataset)
+
+
+def trainable_tables(model: keras.Model) -> list[keras.Variable]:
+    """The tables of a model that are trained, as objects."""
+    trained = {id(variable) for variable in model.trainable_variables}
+    tables = optimizers.find_tables(model)
+    return [table for table in tables if id(table) in trained]
+
+
+def _optimizer(
+    model: keras.Model, settings: config_lib.TrainingConfig
+) -> keras.optimizers.Optimizer:
+    rest = _REST_RULES[settings.rest.rule](settings.rest.learning_rate)
+    if not trainable_tables(model):
+        return rest
+    tables = _tables_optimizer(settings.tables)
+    return optimizers.split(model, tables=tables, rest=rest)
 
 
 def _tables_optimizer(
@@ -99,20 +120,25 @@ def _set_row_counts(
     model: keras.Model, context: models.ModelContext, dataset: data.Dataset
 ) -> None:
     """Hands every table's raw-id counts, mapped to rows, to its optimizer."""
-    tables = {id(m): t for t, m in context.id_mappings.items()}
-    for layer in model_building.embedding_layers(model):
-        mapping = layer.id_mapping
-        table = tables.get(id(mapping))
+    names = {id(m): table for table, m in context.id_mappings.items()}
+    by_variable = {
+        id(layer.embeddings): layer.id_mapping
+        for layer in model_building.embedding_layers(model)
+    }
+    for variable in trainable_tables(model):
+        mapping = by_variable.get(id(variable))
+        table = names.get(id(mapping))
         if mapping is None or table is None:
             raise InputError(
-                "A rate by frequency needs counts, so every Embedding must "
-                "use an id mapping of the ModelContext. Received: "
-                f"{layer.name}. Pass `id_mapping=context.id_mappings[...]`, "
-                "or set training.tables.row_rate=constant."
+                "A rate by frequency needs counts, so every table must be a "
+                "tfplugin Embedding with an id mapping of the ModelContext. "
+                f"Received: {variable.path}. Pass "
+                "`id_mapping=context.id_mappings[...]`, or set "
+                "training.tables.row_rate=constant."
             )
         frequencies = dataset.id_frequencies(table)
         model.optimizer.set_row_counts(
-            layer.embeddings,
+            variable,
             mapping.row_counts(frequencies.ids, frequencies.counts),
             num_special_rows=mapping.num_special_rows,
         )
