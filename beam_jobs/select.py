@@ -47,8 +47,14 @@ def connect() -> duckdb.DuckDBPyConnection:
     """A database in memory that gives the same answer everywhere."""
     connection = duckdb.connect(
         ":memory:",
-        # More than one thread would change the order of joined rows.
-        config={"threads": 1, "enable_external_access": False},
+        config={
+            # More than one would change the order of joined rows.
+            "threads": 1,
+            "enable_external_access": False,
+            # Another algorithm for small batches would take another of the
+            # rows that an ASOF JOIN finds at the same moment.
+            "asof_loop_join_threshold": 0,
+        },
     )
     connection.execute("SET TimeZone = 'UTC'").fetchall()
     return connection
@@ -67,7 +73,9 @@ def prepare(source: SourceConfig, log_schema: pa.Schema) -> Query:
     """
     if source.select is None:
         raise ValueError("`source.select` must be given. Received: None.")
-    sql = select_rules.check(connect(), source.select)
+    sql = select_rules.check(
+        connect(), source.select, source.side_tables, log_schema.names
+    )
     runner = Runner(Query(sql, dict(source.side_tables), pa.schema([])))
     empty = pa.RecordBatch.from_pylist([], log_schema)
     schema = runner.run(empty)[1].schema
@@ -104,7 +112,9 @@ class Runner:
 
         Returns:
             int64 `(n,)`, sorted: the row of `rows` that each selected row
-            comes from; and the selected rows.
+            comes from; and the selected rows. Those of one row are sorted
+            by their values, as a join gives them in an order that differs
+            with the batch.
 
         Raises:
             InputError: DuckDB refuses the select, or a value of this batch.
@@ -125,9 +135,33 @@ class Runner:
         origin = _column(table, 0).to_numpy()
         order = np.argsort(origin, kind="stable")
         selected = _without_row_column(table)
+        order = self._sort_repeated(order, origin[order], selected)
         if (order[1:] < order[:-1]).any():
             selected = selected.take(pa.array(order))
         return origin[order], selected
+
+    def _sort_repeated(
+        self, order: Int64s, origin: Int64s, selected: pa.RecordBatch
+    ) -> Int64s:
+        """Sorts the rows of `order` that come from one row by their values."""
+        same = origin[1:] == origin[:-1]
+        repeated = np.append(same, False) | np.append(False, same)
+        if not same.any():
+            return order
+        order = order.copy()
+        places = order[repeated]
+        rows = selected.take(pa.array(places)).columns
+        keys = [pa.array(origin[repeated]), *rows, pa.array(places)]
+        names = [f"key_{i}" for i in range(len(keys))]
+        # By DuckDB, as Arrow does not sort lists.
+        self._connection.register("__tfplugin_repeated", pa.table(keys, names))
+        found = self._connection.sql(
+            f"SELECT {names[-1]} FROM __tfplugin_repeated "
+            f"ORDER BY {', '.join(names)}"
+        ).to_arrow_table()
+        self._connection.unregister("__tfplugin_repeated")
+        order[repeated] = _column(found, 0).to_numpy()
+        return order
 
 
 def _column(table: pa.Table, index: int) -> pa.Array:
