@@ -18,6 +18,8 @@ import tensorflow as tf
 from serving import request_error
 
 _BASE64_KEY = "b64"
+# TensorFlow makes no tensor of more axes.
+_MAX_RANK = 253
 # Binary digits of a floating-point type: integers up to 2^digits are exact.
 _FLOAT_DIGITS = {
     tf.float64: 53,
@@ -218,6 +220,7 @@ def _to_tensor(name: str, value: Any, spec: tf.TensorSpec) -> tf.Tensor:
     if shape == [0] and (spec.shape.rank or 0) > 1:
         # JSON cannot say that the rows of an empty batch are lists.
         shape = [0] + [size or 0 for size in spec.shape[1:]]
+    _check_rank(name, len(shape), spec)
     try:
         leaves = list(_leaves(value, _shape(value)))
         flat = [_scalar(leaf, spec.dtype) for leaf in leaves]
@@ -226,6 +229,24 @@ def _to_tensor(name: str, value: Any, spec: tf.TensorSpec) -> tf.Tensor:
             f"Input `{name}`: {error}"
         ) from error
     return tf.reshape(tf.constant(flat, spec.dtype, [len(flat)]), shape)
+
+
+def _check_rank(name: str, rank: int, spec: tf.TensorSpec) -> None:
+    # Before a tensor is made: deep lists have none, and reading them recurses.
+    if spec.shape.rank is None:
+        if rank <= _MAX_RANK:
+            return
+        expected = f"at most {_MAX_RANK} axes"
+    else:
+        if rank == spec.shape.rank:
+            return
+        sizes = [-1 if size is None else size for size in spec.shape]
+        shape = ",".join(map(str, sizes))
+        expected = f"shape [{shape}] (-1: any size)"
+    raise request_error.RequestError.invalid(
+        f"Input `{name}` must have {expected}. "
+        f"Received: lists nested {rank} deep."
+    )
 
 
 def _shape(value: Any) -> list[int]:

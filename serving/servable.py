@@ -179,7 +179,7 @@ class Servable:
 def find_versions(base_path: str | os.PathLike[str]) -> dict[int, str]:
     """Lists the finished versions of a model.
 
-    A version is a folder named by a whole number that holds a
+    A version is a folder named by a whole number below 2^63 that holds a
     `saved_model.pb`; since that file is written last, a folder without it is
     an export that is still running.
 
@@ -211,7 +211,8 @@ def find_versions(base_path: str | os.PathLike[str]) -> dict[int, str]:
         # Remote file systems list folders with a slash at the end.
         name = entry.rstrip("/")
         path = f"{base_path.rstrip('/')}/{name}"
-        if name.isascii() and name.isdecimal():
+        # Any other number has no place in a request's int64.
+        if name.isascii() and name.isdecimal() and int(name) <= tf.int64.max:
             if tf.io.gfile.exists(f"{path}/{_SAVED_MODEL}"):
                 versions[int(name)] = path
     if not versions:

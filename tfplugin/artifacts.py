@@ -269,7 +269,15 @@ def refuse_finished(mark: pathlib.Path, *, stage: str, overwrite: bool) -> None:
 
 
 def file_crc32c(path: pathlib.Path) -> int:
-    """CRC-32C of a file's bytes."""
+    """CRC-32C of a file's bytes.
+
+    Example:
+    >>> import tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp(), "digits")
+    >>> _ = file.write_bytes(b"123456789")
+    >>> f"{file_crc32c(file):08x}"
+    'e3069283'
+    """
     checksum = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

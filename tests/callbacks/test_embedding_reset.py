@@ -276,3 +276,105 @@ def test_real_tables_and_optimizers(make):
         # `iterations` and the rate stay; every slot is as before training.
         if "iteration" not in variable.path and variable.shape != ():
             np.testing.assert_array_equal(variable.numpy(), initial.numpy())
+
+
+def _compiled(model, tables=None):
+    model.compile(
+        optimizers.split(
+            model,
+            tables=tables or optimizers.RowwiseAdagrad(0.1),
+            rest=keras.optimizers.SGD(0.1),
+        ),
+        "mse",
+    )
+    return model
+
+
+def _two_tables(second):
+    ids = keras.Input((), dtype="int64")
+    first = layers.Embedding(6, 2, seed=1, name="first")
+    vectors = keras.layers.Concatenate()([first(ids), second(ids)])
+    model = keras.Model(ids, keras.layers.Dense(1)(vectors))
+    return model, first
+
+
+@pytest.mark.parametrize("use_layers", [False, True])
+def test_a_frozen_table_stays_as_it_is(use_layers):
+    frozen = layers.Embedding(6, 2, seed=2, name="second")
+    model, first = _two_tables(frozen)
+    frozen.trainable = False
+    _compiled(model)
+    frozen_rows = frozen.embeddings.numpy()
+    reset = callbacks.EmbeddingReset(
+        layers=[first, frozen] if use_layers else None
+    )
+    _fit(model, reset, 1)
+    trained = first.embeddings.numpy()
+    reset.on_epoch_begin(1)
+    np.testing.assert_array_equal(frozen.embeddings.numpy(), frozen_rows)
+    assert (first.embeddings.numpy() != trained).any(axis=1).all()
+    # The places of tables, and so their rows, do not depend on freezing.
+    drawn = first.embeddings.numpy()
+    first.reset_embeddings(embedding_reset.table_seed(0, 1, 0))
+    np.testing.assert_array_equal(drawn, first.embeddings.numpy())
+
+
+def test_tables_all_frozen_after_training_are_kept():
+    second = layers.Embedding(6, 2, seed=2)
+    model, first = _two_tables(second)
+    _fit(_compiled(model), callbacks.EmbeddingReset(), 1)
+    first.trainable = second.trainable = False
+    model.compile(model.optimizer, "mse")
+    before = [table.embeddings.numpy() for table in (first, second)]
+    _fit(model, callbacks.EmbeddingReset(), 3)
+    for table, rows in zip((first, second), before, strict=True):
+        np.testing.assert_array_equal(table.embeddings.numpy(), rows)
+
+
+def test_a_refused_state_leaves_the_table():
+    class Refuses(reset_doubles.ResettingAdagrad):
+        def reset_state(self, variable):
+            raise RuntimeError("refused")
+
+    model = reset_doubles.model(Refuses(0.1))
+    with pytest.raises(RuntimeError, match="refused"):
+        _fit(model, callbacks.EmbeddingReset(), 2)
+    assert not any(layer.seeds for layer in _tables(model))
+
+
+def test_a_split_whose_tables_cannot_be_reset_is_refused_at_once():
+    model, first = _two_tables(layers.Embedding(6, 2, seed=2))
+    _compiled(model, keras.optimizers.Adagrad(0.1))
+    before = first.embeddings.numpy()
+    with pytest.raises(ValueError, match="reset_state.*Received.*Adagrad"):
+        _fit(model, callbacks.EmbeddingReset(), 2)
+    np.testing.assert_array_equal(first.embeddings.numpy(), before)
+
+
+def test_a_split_takes_any_tables_optimizer_that_resets():
+    model, first = _two_tables(layers.Embedding(6, 2, seed=2))
+    _compiled(model, reset_doubles.ResettingAdagrad(0.1))
+    before = first.embeddings.numpy()
+    _fit(model, callbacks.EmbeddingReset(), 2)
+    assert (first.embeddings.numpy() != before).all()
+
+
+def test_a_table_of_keras_is_refused_at_once_by_name():
+    stock = keras.layers.Embedding(6, 2, name="stock")
+    model, first = _two_tables(stock)
+    _compiled(model)
+    before = first.embeddings.numpy()
+    with pytest.raises(ValueError, match="Received: layer 'stock'"):
+        _fit(model, callbacks.EmbeddingReset(), 2)
+    np.testing.assert_array_equal(first.embeddings.numpy(), before)
+    _fit(model, callbacks.EmbeddingReset(layers=[first]), 2)
+    stock.trainable = False
+    model.compile(model.optimizer, "mse")
+    _fit(model, callbacks.EmbeddingReset(), 2)
+
+
+def test_finds_tables_that_cannot_be_drawn_anew():
+    stock = keras.layers.Embedding(6, 2)
+    model, _ = _two_tables(stock)
+    assert resettable_tables.find_fixed(model) == [stock]
+    assert resettable_tables.find_fixed(reset_doubles.model()) == []

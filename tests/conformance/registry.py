@@ -123,6 +123,8 @@ DESCRIPTORS = {
             "tables": optimizers.SparseSGD(0.5, momentum=0.25),
             "rest": keras.optimizers.Adam(0.125),
             "table_mask": [True, False],
+            "trainable_mask": [False, True],
+            "rate_ratio": 3.0,
             "name": "named",
         }
     ),

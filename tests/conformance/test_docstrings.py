@@ -52,6 +52,7 @@ WITHOUT_EXAMPLE = {
             "tfplugin.cli.main",
             "tfplugin.data.Dataset",
             "tfplugin.data.open_dataset",
+            "tfplugin.data.select_for_model",
             "tfplugin.export.save",
             "tfplugin.training.Experiment",
             "tfplugin.training.assemble",

@@ -310,3 +310,30 @@ def test_saved_model(tmp_path):
     np.testing.assert_allclose(
         again.serve(*arguments), serve(*arguments), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("weight_dtype", [tf.float64, tf.int64, tf.bfloat16])
+@pytest.mark.parametrize("ids_splits", [tf.int32, tf.int64])
+@pytest.mark.parametrize("weights_splits", [tf.int32, tf.int64])
+def test_dtypes_that_one_table_takes(weight_dtype, ids_splits, weights_splits):
+    table = layers.TableConfig("t", 2, vocabulary_size=6, combiner="mean")
+    collection = layers.EmbeddingCollection(
+        [layers.FeatureConfig(name, table) for name in "abcd"]
+    )
+    first, second = [[1], [2, 3]], [[], [5]]
+    inputs = {
+        "a": tf.ragged.constant(first, row_splits_dtype=ids_splits),
+        "b": tf.ragged.constant(second, tf.int64, row_splits_dtype=tf.int64),
+        "c": tf.constant([[1, 2], [3, 3]]),
+        "d": tf.constant([4, 5], tf.int64),
+    }
+    ragged = tf.ragged.constant(first, row_splits_dtype=weights_splits)
+    weights = {
+        "a": tf.cast(ragged, weight_dtype),
+        "c": tf.constant([[0.5, 1.0], [1.0, 0.0]]),
+    }
+    for given_weights in (weights, {}):
+        outputs = collection(inputs, weights=given_weights)
+        for name, ids in inputs.items():
+            single = collection.tables["t"](ids, given_weights.get(name))
+            np.testing.assert_allclose(outputs[name], single, rtol=1e-5)

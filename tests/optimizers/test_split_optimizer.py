@@ -173,66 +173,6 @@ def test_dense_weights_have_no_table_state():
         model.optimizer.reset_state(model.layers[-1].kernel)
 
 
-def test_setting_the_rate_keeps_the_proportion():
-    split = compiled().optimizer
-    tables, rest = split.tables, split.rest
-    split.learning_rate = 0.005
-    assert float(split.learning_rate) == pytest.approx(0.005)
-    assert float(tables.learning_rate) == pytest.approx(0.05)
-    split.learning_rate = 0.0
-    assert float(tables.learning_rate) == 0.0
-    split.learning_rate = 0.02
-    assert float(tables.learning_rate) == pytest.approx(0.2)
-    tables.learning_rate = 0.3
-    exact = float(tables.learning_rate)
-    for _ in range(100):
-        split.learning_rate = 0.02
-    assert float(tables.learning_rate) == exact
-    rest.learning_rate = 0.1
-    split.learning_rate = 0.2
-    assert float(tables.learning_rate) == pytest.approx(0.6)
-
-
-def test_schedules_are_left_alone():
-    schedule = keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5)
-    split = compiled(tables=optimizers.SparseSGD(schedule)).optimizer
-    split.learning_rate = 0.2
-    assert float(split.tables.learning_rate) == 0.5
-    assert float(split.rest.learning_rate) == pytest.approx(0.2)
-    split = compiled(rest=keras.optimizers.SGD(schedule)).optimizer
-    assert float(split.learning_rate) == 0.5
-    with pytest.raises(TypeError, match="LearningRateSchedule"):
-        split.learning_rate = 0.2
-    assert float(split.tables.learning_rate) == pytest.approx(0.1)
-    with pytest.raises(TypeError, match="takes a number"):
-        split.learning_rate = schedule
-
-
-def test_rate_callbacks_and_log_keys():
-    model = compiled()
-    history = fit(
-        model,
-        epochs=3,
-        callbacks=[
-            keras.callbacks.LearningRateScheduler(
-                lambda epoch, rate: rate * 0.5 if epoch else rate
-            ),
-        ],
-    ).history
-    assert set(history) == {"loss", "learning_rate"}
-    np.testing.assert_allclose(
-        history["learning_rate"], [0.01, 0.005, 0.0025], rtol=1e-6
-    )
-    assert float(model.optimizer.tables.learning_rate) == pytest.approx(0.025)
-    plateau = keras.callbacks.ReduceLROnPlateau(
-        "loss", factor=0.1, patience=1, min_delta=1e9
-    )
-    history = fit(model, epochs=3, callbacks=[plateau]).history
-    assert set(history) == {"loss", "learning_rate"}
-    assert float(model.optimizer.learning_rate) < 0.0025 / 9
-    assert float(model.optimizer.tables.learning_rate) < 0.025 / 9
-
-
 def test_layers_frozen_in_mid_training():
     model = compiled()
     fit(model)
@@ -247,8 +187,9 @@ def test_layers_frozen_in_mid_training():
             assert (new.numpy() == old).all()
         for old, new in zip(others, model.layers[2].weights, strict=True):
             assert (new.numpy() != old).any()
-    mask = model.optimizer.get_config()["table_mask"]
-    assert mask == [False] * len(model.trainable_variables)
+    config = model.optimizer.get_config()
+    assert config["table_mask"] == [True] * 2 + [False] * 4
+    assert config["trainable_mask"] == [False] * 2 + [True] * 2 + [False] * 2
     assert int(model.optimizer.iterations.numpy()) == 12
 
 
@@ -339,8 +280,12 @@ def test_every_argument_survives_the_config():
         optimizers.LazyAdam(0.25, row_rate=optimizers.LogFrequency(0.5)),
         keras.optimizers.Adam(0.5),
         [True, False],
+        [False, True],
+        rate_ratio=3.0,
         name="mine",
     )
+    split.learning_rate = 0.0
+    split.rest.learning_rate = split.tables.learning_rate = 0.0
     config = split.get_config()
     assert set(config) == set(
         inspect.signature(optimizers.SplitOptimizer).parameters
@@ -362,3 +307,34 @@ def test_set_weights():
         assert (mine.numpy() == theirs.numpy()).all()
     with pytest.raises(ValueError):
         other.optimizer.set_weights([])
+
+
+def test_bytes_of_tables_that_are_not_updated():
+    model = compiled()
+    collection = model.layers[1]
+    a, b = optimizer_cases.table_variables(model)
+    collection.table_a.trainable = False
+    with pytest.raises(ValueError, match="built with the variable"):
+        model.optimizer.state_bytes(b)
+    model.optimizer.build(model.trainable_variables)
+    size = optimizer_cases.ROWS * optimizer_cases.DIM * 4
+    assert model.optimizer.state_bytes(a) == 0
+    assert model.optimizer.state_bytes(b) == size
+    assert model.optimizer.tables.state_bytes(a) == 0
+    assert model.optimizer.state_bytes(model.layers[-1].kernel) == 0
+    model = compiled()
+    model.layers[1].trainable = False
+    model.optimizer.build(model.trainable_variables)
+    for table in optimizer_cases.table_variables(model):
+        assert model.optimizer.state_bytes(table) == 0
+
+
+@pytest.mark.parametrize("mask", [None, [True]])
+def test_masks_of_two_lengths_are_refused(mask):
+    with pytest.raises(ValueError, match="as long as `table_mask`"):
+        optimizers.SplitOptimizer(
+            optimizers.SparseSGD(0.1),
+            keras.optimizers.SGD(0.1),
+            mask,
+            [True, False],
+        )

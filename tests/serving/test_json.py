@@ -118,3 +118,36 @@ def test_complex_input_is_refused():
     specs = {"x": tf.TensorSpec([None], tf.complex64)}
     with pytest.raises(request_error.RequestError, match="`x`.*complex64"):
         json_requests.tensors_from_rows([1.0], specs)
+
+
+def _nested(value, depth):
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [3, 254, 255, 600, 960, 5000])
+@pytest.mark.parametrize("value", [1, []])
+@pytest.mark.parametrize("spec_shape", [[None], [None, None], None])
+def test_deep_lists_are_refused_by_name(depth, value, spec_shape):
+    specs = {"x": tf.TensorSpec(spec_shape, tf.int64)}
+    if spec_shape is None and depth == 3:
+        tensors = json_requests.tensors_from_columns(_nested(1, 3), specs)
+        assert tensors["x"].shape == (1, 1, 1)
+        return
+    nested = _nested(value, depth)
+    for parse, body in (
+        (json_requests.tensors_from_rows, [{"x": nested}]),
+        (json_requests.tensors_from_columns, {"x": nested}),
+    ):
+        with pytest.raises(
+            request_error.RequestError, match="`x` must have.* deep"
+        ) as error:
+            parse(body, specs)
+        assert error.value.code.name == "INVALID_ARGUMENT"
+
+
+def test_the_deepest_tensor_of_unknown_rank():
+    specs = {"x": tf.TensorSpec(None, tf.int64)}
+    tensors = json_requests.tensors_from_columns(_nested(1, 253), specs)
+    assert tensors["x"].shape.rank == 253

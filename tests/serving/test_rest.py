@@ -313,3 +313,12 @@ def test_concurrent_clients(http):
             expected["buy"],
             rtol=1e-5,
         )
+
+
+@pytest.mark.parametrize("depth", [254, 600, 960])
+def test_deep_lists_are_refused(http, depth):
+    deep = b"[" * depth + b"1" + b"]" * depth
+    columns = conftest.columns_json(conftest.make_rows(1)) | {"age": "DEEP"}
+    body = json.dumps({"inputs": columns}).encode().replace(b'"DEEP"', deep)
+    fails(http("POST", PREDICT, data=body), 400, "`age` must have shape [-1]")
+    still_answers(http)

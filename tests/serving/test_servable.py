@@ -153,3 +153,11 @@ def test_threads_share_a_servable(servable):
     for rows, answer in zip(batches, answers, strict=True):
         expected = conftest.reference(rows, bias=0.25)
         np.testing.assert_allclose(answer["buy"], expected["buy"], rtol=1e-5)
+
+
+def test_versions_beyond_int64_are_ignored(tmp_path):
+    for name in ("7", str(2**63 - 1), str(2**63), "9" * 20, "0" * 30 + "9"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").touch()
+    versions = servable_lib.find_versions(tmp_path)
+    assert sorted(versions) == [7, 9, 2**63 - 1]

@@ -27,21 +27,28 @@ class EmbeddingReset(keras.callbacks.Callback):
     A table belongs to a built layer of the model, however deep, with a Keras
     variable `embeddings` and a method `reset_embeddings(seed)`, such as
     `tfplugin.layers.Embedding`. The model's optimizer must have a method
-    `reset_state(variable)`: what `tfplugin.optimizers.split` returns, or a
-    sparse optimizer.
+    `reset_state(variable)`: what `tfplugin.optimizers.split` returns for a
+    sparse optimizer of the tables, or a sparse optimizer.
+
+    A frozen table, not one of `model.trainable_variables`, stays as it is. A
+    pre-trained table that trains on is drawn anew like the others and loses
+    what it brought: leave it out of `layers`.
 
     Args:
         seed: Integer of at least 0 that all drawn rows depend on.
         layers: Layers or models whose tables to reset, as objects; None
-            (default) for all tables of the model.
+            (default) for all tables of the model. Give it to keep pre-trained
+            tables that train on, or to train a `keras.layers.Embedding`, which
+            cannot be drawn anew, beside tables that can.
         start_epoch: First epoch, from 0, at whose start tables are reset; at
             least 1, since the first epoch starts with fresh tables anyway.
 
     Raises:
         ValueError: On construction, if `seed` is negative or `start_epoch`
             below 1; when training begins, if the optimizer has no
-            `reset_state`; at the first reset, if there is no table, or a
-            table of `layers` is not in the model.
+            `reset_state`, or without `layers` a trainable table cannot be
+            drawn anew; at the first reset, if there is no table, or a table
+            of `layers` is not in the model.
 
     Example:
     >>> from tfplugin import layers, optimizers
@@ -84,16 +91,21 @@ class EmbeddingReset(keras.callbacks.Callback):
         self.start_epoch = start_epoch
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Refuses an optimizer whose state of a table cannot be reset."""
+        """Refuses an optimizer or a table that cannot be reset."""
         optimizer = self.model.optimizer
-        if not callable(getattr(optimizer, "reset_state", None)):
-            raise ValueError(
-                "EmbeddingReset needs an optimizer with a method "
-                "`reset_state(variable)`, since stale accumulators would hold "
-                "the fresh rows back. "
-                f"Received: optimizer={type(optimizer).__name__}. Compile with "
-                "`tfplugin.optimizers.split(model, tables=..., rest=...)`."
-            )
+        # A SplitOptimizer has the method whatever its tables' optimizer has.
+        for needed in (optimizer, getattr(optimizer, "tables", optimizer)):
+            if not callable(getattr(needed, "reset_state", None)):
+                raise ValueError(
+                    "EmbeddingReset needs an optimizer with a method "
+                    "`reset_state(variable)`, since stale accumulators would "
+                    "hold the fresh rows back. Received: "
+                    f"optimizer={type(needed).__name__}. Compile with "
+                    "`tfplugin.optimizers.split(model, tables=..., rest=...)` "
+                    "and a sparse optimizer such as "
+                    "`tfplugin.optimizers.RowwiseAdagrad` for `tables`."
+                )
+        self._refuse_fixed_tables()
 
     def on_epoch_begin(
         self, epoch: int, logs: dict[str, Any] | None = None
@@ -105,9 +117,28 @@ class EmbeddingReset(keras.callbacks.Callback):
         if not optimizer.built:
             # A resumed run gets here before the first step builds it.
             optimizer.build(self.model.trainable_variables)
+        self._refuse_fixed_tables()  # of layers not built at the begin
+        trained = {id(v) for v in self.model.trainable_variables}
         for position, layer in self._chosen():
-            layer.reset_embeddings(table_seed(self.seed, epoch, position))
-            optimizer.reset_state(layer.embeddings)
+            if id(layer.embeddings) in trained:
+                # First, since it may refuse: rows drawn anew are lost.
+                optimizer.reset_state(layer.embeddings)
+                seed = table_seed(self.seed, epoch, position)
+                layer.reset_embeddings(seed)
+
+    def _refuse_fixed_tables(self) -> None:
+        if self.layers is not None:
+            return
+        trained = {id(v) for v in self.model.trainable_variables}
+        for layer in resettable_tables.find_fixed(self.model):
+            if id(layer.embeddings) in trained:
+                raise ValueError(
+                    "EmbeddingReset can draw tables anew only of layers with a "
+                    "method `reset_embeddings(seed)`. Received: layer "
+                    f"{layer.name!r} ({type(layer).__name__}). Use "
+                    "`tfplugin.layers.Embedding`, or name the layers to reset "
+                    "in `layers`."
+                )
 
     def _chosen(self) -> list[tuple[int, Any]]:
         """Layers to reset, each with its place among the model's tables."""

@@ -1,4 +1,4 @@
-"""Finds the layers of a model whose embedding tables can be drawn anew."""
+"""Finds embedding tables that can be drawn anew, and those that cannot."""
 
 from typing import Any
 
@@ -35,3 +35,36 @@ def find_resettable(item: Any) -> list[keras.Layer]:
         if resettable and isinstance(table, keras.Variable):
             by_table.setdefault(id(table), layer)
     return list(by_table.values())
+
+
+def find_fixed(item: Any) -> list[keras.Layer]:
+    """Returns the layers with a table that no layer can draw anew.
+
+    A table is what `tfplugin.optimizers.split` takes for one: a Keras variable
+    `embeddings` of a `keras.layers.Embedding` or of a layer with an attribute
+    `num_special_rows`.
+
+    Args:
+        item: A model or layer, or a list of them; see `find_resettable`.
+
+    Returns:
+        The layers, in an order that depends on how the model was built only.
+
+    Example:
+    >>> layer = keras.layers.Embedding(3, 2)
+    >>> model = keras.Sequential([keras.Input((1,)), layer])
+    >>> find_fixed(model) == [layer]
+    True
+    """
+    resettable = {id(layer.embeddings) for layer in find_resettable(item)}
+    fixed: dict[int, keras.Layer] = {}
+    for layer in layer_tree.walk(item):
+        table = getattr(layer, "embeddings", None)
+        is_embedding = isinstance(layer, keras.layers.Embedding)
+        if (
+            isinstance(table, keras.Variable)
+            and (is_embedding or hasattr(layer, "num_special_rows"))
+            and id(table) not in resettable
+        ):
+            fixed.setdefault(id(table), layer)
+    return list(fixed.values())

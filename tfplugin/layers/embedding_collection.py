@@ -232,12 +232,14 @@ def _lookup_together(
     weighted = any(w is not None for w in weights)
     ids = [_one_id_a_bag(i, w) for i, w in zip(ids, weights, strict=True)]
     if weighted or any(i.shape.rank != 1 for i in ids):
-        ids = [bags.as_ragged(feature_ids) for feature_ids in ids]
+        ids = [_as_bags(feature_ids) for feature_ids in ids]
     joined_weights = None
     if weighted:
         joined_weights = tf.concat(
             [
-                tf.ones_like(i, tf.float32) if w is None else bags.as_ragged(w)
+                tf.ones_like(i, tf.float32)
+                if w is None
+                else tf.cast(_as_bags(w), tf.float32)
                 for i, w in zip(ids, weights, strict=True)
             ],
             axis=0,
@@ -253,7 +255,12 @@ def _one_id_a_bag(ids: Any, weights: Any) -> Any:
     return tf.squeeze(ids, 1) if ids.shape[1:] == (1,) else ids
 
 
+def _as_bags(tensor: Any) -> tf.RaggedTensor:
+    """Makes bags whose splits have one dtype, so that they can be joined."""
+    return bags.as_ragged(tensor).with_row_splits_dtype(tf.int64)
+
+
 def _num_bags(ids: Any) -> tf.Tensor:
     if isinstance(ids, tf.RaggedTensor):
-        return ids.nrows()
+        return ids.nrows(tf.int64)
     return tf.shape(ids, tf.int64)[0]

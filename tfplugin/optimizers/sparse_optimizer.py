@@ -10,6 +10,8 @@ import tensorflow as tf
 from tfplugin.optimizers import constructor_checks
 from tfplugin.optimizers import indexed_slices
 from tfplugin.optimizers import row_rates
+from tfplugin.optimizers import saved_states
+from tfplugin.optimizers import state_creation
 from tfplugin.optimizers import table_state
 
 
@@ -111,7 +113,9 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         with tf.init_scope():
             super().build(list(variables))
             for index, variable in enumerate(variables):
-                self._states.by_index[index] = self._create_state(variable)
+                state = state_creation.create_state(self, variable)
+                self._states.by_index[index] = state
+                self._states.variables.append(variable)
             waiting = self._states.waiting_counts
             self._states.waiting_counts = []
             for table, counts, num_special_rows in waiting:
@@ -256,11 +260,11 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         """Returns the bytes kept about one variable: slots, step, counts.
 
         Args:
-            variable: A variable this optimizer updates.
+            variable: Any variable; 0 for one this optimizer does not update,
+                such as a frozen table.
 
         Raises:
-            ValueError: If the optimizer is not built or does not update the
-                variable.
+            ValueError: If the optimizer is not built.
 
         Example:
         >>> from tfplugin import optimizers
@@ -270,7 +274,31 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         >>> optimizer.state_bytes(table)
         400
         """
+        if self.built and not self._updates(variable):
+            return 0
         return self._state_of(variable).num_bytes()
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves all `variables`, and which are not of a frozen table.
+
+        Args:
+            store: Keras's store of arrays.
+        """
+        super().save_own_variables(store)
+        saved_states.save_kept(self._states, self.variables, store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads what `save_own_variables` saved, with or without the frozen.
+
+        A loaded model builds its optimizer without the tables that were frozen
+        when it was saved; their states stay in the file.
+
+        Args:
+            store: Keras's store of arrays.
+        """
+        super().load_own_variables(
+            saved_states.select(store, len(self.variables))
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -294,6 +322,13 @@ class SparseOptimizer(keras.optimizers.Optimizer):
                 config["row_rate"], custom_objects=custom_objects
             )
         return super().from_config(config, custom_objects=custom_objects)
+
+    def _updates(self, variable: keras.Variable) -> bool:
+        try:
+            self._get_variable_index(variable)
+        except KeyError:
+            return False
+        return True
 
     def _state_of(self, variable: keras.Variable) -> table_state.TableState:
         # `_get_variable_index` is how Keras's own guide to optimizers finds the
@@ -326,60 +361,3 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             return state.row_counts.factors(rows, row_rate)
         num_rows = variable.shape[0] if rows is None else tf.size(rows)
         return row_rate(tf.zeros([num_rows]), tf.constant(0.0))
-
-    def _create_state(self, variable: keras.Variable) -> table_state.TableState:
-        shape = tuple(variable.shape)
-        name = getattr(variable, "path", variable.name)
-        name = name.replace("/", "_").replace(":", "_")
-        native = variable
-        if isinstance(variable, keras.Variable):
-            native = variable.value
-        dtype = tf.as_dtype(variable.dtype)
-        dtype = tf.float32 if dtype.size < 4 else dtype
-        strategy = tf.distribute.get_strategy()
-        with strategy.extended.colocate_vars_with(native):
-            slots = []
-            for spec in self.state_specs():
-                ones = (1,) * (len(shape) - 1)
-                slot = self.add_variable(
-                    shape[:1] + ones if spec.per_row else shape,
-                    dtype=dtype.name,
-                    name=f"{name}_{spec.name}",
-                )
-                slots.append(table_state.Slot(slot, spec.initial_value))
-                if spec.initial_value:
-                    slots[-1].reset()
-            step = self._add_scalar(f"{name}_step") if self.uses_step else None
-            return table_state.TableState(
-                dtype, tuple(slots), step, self._create_counts(shape, name)
-            )
-
-    def _create_counts(
-        self, shape: tuple[int, ...], name: str
-    ) -> table_state.RowCounts | None:
-        # Made for every table at build, set or not: what is restored into an
-        # optimizer must not depend on which counts it was given before.
-        if self.row_rate is None or not self.row_rate.needs_counts:
-            return None
-        if len(shape) < 2:
-            return None
-        return table_state.RowCounts(
-            self.add_variable(
-                shape[:1], dtype="float32", name=f"{name}_row_counts"
-            ),
-            self._add_scalar(
-                f"{name}_maximum_count", "float32", table_state.UNSET_COUNT
-            ),
-            self._add_scalar(f"{name}_num_special_rows"),
-        )
-
-    def _add_scalar(
-        self, name: str, dtype: str = "int64", value: float = 0
-    ) -> keras.Variable:
-        return self.add_variable(
-            (),
-            initializer=keras.initializers.Constant(value),
-            dtype=dtype,
-            aggregation="only_first_replica",
-            name=name,
-        )

@@ -1,7 +1,5 @@
 """One optimizer for the embedding tables of a model, one for the rest."""
 
-import dataclasses
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfplugin.optimizers import constructor_checks
-from tfplugin.optimizers import embedding_tables
+from tfplugin.optimizers import partition
 from tfplugin.optimizers import sparse_optimizer
 
 
@@ -52,15 +50,6 @@ def split(
     return optimizer
 
 
-@dataclasses.dataclass
-class _Partition:
-    """Which variables are tables; plain, so that nothing tracks it."""
-
-    mask: list[bool] | None
-    variables: list[keras.Variable] = dataclasses.field(default_factory=list)
-    model: Any = None  # a weak reference: the model owns the optimizer
-
-
 @keras.saving.register_keras_serializable(package="tfplugin")
 class SplitOptimizer(keras.optimizers.Optimizer):
     """Two optimizers behind the interface of one; made by `split`.
@@ -70,8 +59,13 @@ class SplitOptimizer(keras.optimizers.Optimizer):
     variables to freezing in mid-training, and it has a `learning_rate`, so that
     Keras's rate callbacks and its log key `learning_rate` work.
 
+    A model loaded from `.keras` goes on with the state of every table that was
+    not frozen. Keras's own optimizers cannot: a dense layer frozen after they
+    were built costs `rest` all its state there, with a warning of Keras's.
+
     `learning_rate` is that of `rest`. Setting it moves the tables' rate in
-    proportion, so that a callback halves both. A schedule stays as it is: for
+    proportion, so that a callback halves both; a rate of 0, at which a warm-up
+    starts, keeps the proportion it came from. A schedule stays as it is: for
     `tables` it is left alone, for `rest` setting is Keras's TypeError. To set
     one alone, use `split.tables.learning_rate` or `split.rest.learning_rate`.
 
@@ -84,11 +78,17 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         table_mask: For each trainable variable of the model, in order, whether
             it is a table. Defaults to None, looked up in the model that `split`
             attached; a saved optimizer carries it.
+        trainable_mask: For each of these variables whether it still was
+            trainable when the optimizer was saved. Defaults to None, all.
+        rate_ratio: The tables' rate divided by that of `rest`, read only while
+            the latter is 0. Defaults to None, that of the two rates now; a
+            saved optimizer carries it.
         name: Name of the optimizer. Defaults to None, the class's.
 
     Raises:
         TypeError: If `tables` or `rest` is not an optimizer.
-        ValueError: If they are one object, or scale the loss.
+        ValueError: If they are one object, or scale the loss, or the masks
+            differ in length, or `rate_ratio` is negative or not finite.
 
     Example:
     >>> from tfplugin import optimizers
@@ -108,6 +108,8 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         tables: keras.optimizers.Optimizer,
         rest: keras.optimizers.Optimizer,
         table_mask: Sequence[bool] | None = None,
+        trainable_mask: Sequence[bool] | None = None,
+        rate_ratio: float | None = None,
         name: str | None = None,
     ) -> None:
         constructor_checks.check_inner_optimizer("tables", tables)
@@ -117,13 +119,19 @@ class SplitOptimizer(keras.optimizers.Optimizer):
                 "`tables` and `rest` must be two optimizers. "
                 f"Received: tables=rest={tables!r}"
             )
+        if rate_ratio is not None:
+            constructor_checks.require_not_negative(rate_ratio=rate_ratio)
         # A callable makes no rate variable, which would be saved for nothing.
         super().__init__(learning_rate=lambda: rest.learning_rate, name=name)
         self.tables = tables
         self.rest = rest
-        mask = None if table_mask is None else [bool(x) for x in table_mask]
-        self._partition = _Partition(mask)
-        self._rate_ratio: float | None = None
+        self._partition = partition.Partition(
+            None if table_mask is None else list(map(bool, table_mask)),
+            None if trainable_mask is None else list(map(bool, trainable_mask)),
+        )
+        self._rate_ratio = rate_ratio
+        # Now, since a rate of 0 may be restored before any rate is set.
+        self._rate_ratio = self._current_ratio()
 
     def attach(self, model: keras.Model) -> None:
         """Names the model whose tables `build` is to look up.
@@ -131,7 +139,7 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         Args:
             model: Kept by a weak reference only.
         """
-        self._partition.model = weakref.ref(model)
+        self._partition.attach(model)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Tells tables from the rest and builds both optimizers.
@@ -145,11 +153,9 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         if self.built:
             return
         variables = list(variables)
-        mask = self._find_mask(variables)
+        mask = self._partition.build(variables)
         with tf.init_scope():
             super().build(variables)
-            self._partition.mask = mask
-            self._partition.variables = variables
             for optimizer, is_table in self._kinds():
                 own = [
                     variable
@@ -218,7 +224,13 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         Args:
             variable: The table; see `SparseOptimizer.reset_state`.
         """
-        self._sparse_tables().reset_state(variable)
+        if not callable(getattr(self.tables, "reset_state", None)):
+            raise TypeError(
+                "Resets need an optimizer of the tables with `reset_state`, "
+                "such as a SparseOptimizer. "
+                f"Received: tables={type(self.tables).__name__}"
+            )
+        self.tables.reset_state(variable)
 
     def state_bytes(self, variable: keras.Variable) -> int:
         """Returns the bytes the tables' optimizer keeps about one table.
@@ -226,7 +238,10 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         Args:
             variable: The table; see `SparseOptimizer.state_bytes`.
         """
-        return self._sparse_tables().state_bytes(variable)
+        tables = self._sparse_tables()
+        if self.built and not tables.built:  # every table is frozen
+            return 0
+        return tables.state_bytes(variable)
 
     @property
     def learning_rate(self) -> Any:
@@ -242,13 +257,10 @@ class SplitOptimizer(keras.optimizers.Optimizer):
                 f"learning_rate={value!r}. Set `rest.learning_rate` and "
                 "`tables.learning_rate` instead."
             )
-        old = self._settable_rate(self.rest)
-        tables_rate = self._settable_rate(self.tables)
-        # The ratio outlives a rate of 0, so that a warm-up may start there.
-        if old and tables_rate is not None:
-            self._rate_ratio = tables_rate / old
+        self._rate_ratio = self._current_ratio()
         self.rest.learning_rate = value
-        if self._rate_ratio is not None and tables_rate is not None:
+        settable = self._settable_rate(self.tables) is not None
+        if self._rate_ratio is not None and settable:
             # What `rest` now holds, not `value`: a value that rounds to the old
             # rate must leave the tables' rate exactly where it was.
             new = self._settable_rate(self.rest) or 0.0
@@ -307,10 +319,13 @@ class SplitOptimizer(keras.optimizers.Optimizer):
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         serialize = keras.saving.serialize_keras_object
+        table_mask, trainable_mask = self._partition.masks()
         return {
             "tables": serialize(self.tables),
             "rest": serialize(self.rest),
-            "table_mask": self._current_mask(),
+            "table_mask": table_mask,
+            "trainable_mask": trainable_mask,
+            "rate_ratio": self._current_ratio(),
             "name": self.name,
         }
 
@@ -343,50 +358,18 @@ class SplitOptimizer(keras.optimizers.Optimizer):
                 "after the first step needs a new `split` and `compile`."
             ) from error
 
-    def _find_mask(self, variables: list[keras.Variable]) -> list[bool]:
-        model = self._partition.model and self._partition.model()
-        if model is not None:
-            tables = embedding_tables.find_tables(model)
-            if not tables:
-                raise ValueError(
-                    "`split` needs a model with an embedding table: a layer "
-                    "with `embeddings` and `num_special_rows`, or a "
-                    f"keras.layers.Embedding. Received: model={model.name}. "
-                    "Compile it with the dense optimizer alone."
-                )
-            return [embedding_tables.is_in(v, tables) for v in variables]
-        mask = self._partition.mask
-        if mask is None or len(mask) != len(variables):
-            known = "none" if mask is None else len(mask)
-            raise ValueError(
-                "`table_mask` must say of each trainable variable whether it "
-                f"is a table. Received: {known} for {len(variables)} variables."
-                " Make the optimizer with `optimizers.split(model, ...)`."
-            )
-        return mask
-
-    def _current_mask(self) -> list[bool] | None:
-        """The mask over the variables that are trainable by now."""
-        mask = self._partition.mask
-        if mask is None:
-            model = self._partition.model and self._partition.model()
-            if model is None or not model.trainable_variables:
-                return None
-            return self._find_mask(model.trainable_variables)
-        if not self.built:
-            return list(mask)
-        return [
-            kind
-            for variable, kind in zip(
-                self._partition.variables, mask, strict=True
-            )
-            if variable.trainable
-        ]
+    def _current_ratio(self) -> float | None:
+        """The tables' rate by that of `rest`; the last one if that is 0."""
+        rest_rate = self._settable_rate(self.rest)
+        tables_rate = self._settable_rate(self.tables)
+        if not rest_rate or tables_rate is None:
+            return self._rate_ratio
+        return tables_rate / rest_rate
 
     def _sparse_tables(self) -> sparse_optimizer.SparseOptimizer:
         if not isinstance(self.tables, sparse_optimizer.SparseOptimizer):
             raise TypeError(
-                "Row counts and resets need a SparseOptimizer for the tables. "
+                "Row counts and their bytes need a SparseOptimizer for tables. "
                 f"Received: tables={type(self.tables).__name__}"
             )
         return self.tables

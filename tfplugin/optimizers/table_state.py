@@ -159,17 +159,21 @@ class TableState:
         if self.step is not None:
             self.step.assign(0)
 
-    def num_bytes(self) -> int:
-        """Returns the size of all that is kept, in bytes."""
+    def variables(self) -> list[keras.Variable]:
+        """Returns all that is kept: slots, step, counts."""
         kept = [slot.variable for slot in self.slots]
         if self.step is not None:
             kept.append(self.step)
         if self.row_counts is not None:
             counts = self.row_counts
             kept += [counts.counts, counts.maximum, counts.num_special_rows]
+        return kept
+
+    def num_bytes(self) -> int:
+        """Returns the size of all that is kept, in bytes."""
         return sum(
             math.prod(variable.shape) * tf.as_dtype(variable.dtype).size
-            for variable in kept
+            for variable in self.variables()
         )
 
     def next_step(self) -> tf.Tensor | None:
@@ -194,6 +198,8 @@ class TableStates:
 
     def __init__(self) -> None:
         self.by_index: dict[int, TableState] = {}
+        # The variables the states are of, in the order of the indices.
+        self.variables: list[keras.Variable] = []
         # (variable, counts, num_special_rows) until the optimizer is built.
         self.waiting_counts: list[tuple[keras.Variable, np.ndarray, int]] = []
 
