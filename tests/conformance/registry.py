@@ -124,7 +124,7 @@ DESCRIPTORS = {
             "rest": keras.optimizers.Adam(0.125),
             "table_mask": [True, False],
             "trainable_mask": [False, True],
-            "rate_ratio": 3.0,
+            "rate_ratio": 4.0,
             "name": "named",
         }
     ),
