@@ -80,18 +80,17 @@ class LogBatch:
         Args:
             reasons: Row number in the batch, and why.
         """
+        numbers = np.array([row for row, _ in reasons], np.int64)
+        texts = rows_as_json(self.rows.take(pa.array(numbers)))
         return [
-            Rejected(
-                self.file,
-                int(self.positions[row]),
-                reason,
-                row_as_json(self.rows, row),
+            Rejected(self.file, position, reason, text)
+            for position, (_, reason), text in zip(
+                self.positions[numbers].tolist(), reasons, texts, strict=True
             )
-            for row, reason in reasons
         ]
 
 
-def row_as_json(rows: pa.RecordBatch, row: int) -> str:
-    """One row as a JSON object; what JSON lacks is written as text."""
-    values: dict[str, Any] = rows.slice(row, 1).to_pylist()[0]
-    return json.dumps(values, ensure_ascii=False, default=str)
+def rows_as_json(rows: pa.RecordBatch) -> list[str]:
+    """A JSON object a row; what JSON lacks is written as text."""
+    values: list[dict[str, Any]] = rows.to_pylist()
+    return [json.dumps(row, ensure_ascii=False, default=str) for row in values]

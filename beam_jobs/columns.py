@@ -257,17 +257,16 @@ def _reasons(
     keep: Bools,
 ) -> list[tuple[int, str]]:
     """Row and reason of rows that this role is the first to refuse."""
-    found = []
-    for row in np.flatnonzero(converted.bad & keep):
-        received = [rows.column(n)[int(row)].as_py() for n in role.columns]
-        values = ", ".join(
-            f"{name}={value!r}"
-            for name, value in zip(role.columns, received, strict=True)
-        )
-        found.append(
-            (int(row), f"{role.key} must be {converted.rule}; got {values}")
-        )
-    return found
+    bad = np.flatnonzero(converted.bad & keep)
+    received = [
+        [f"{name}={value!r}" for value in values]
+        for name in role.columns
+        for values in [rows.column(name).take(pa.array(bad)).to_pylist()]
+    ]
+    return [
+        (row, f"{role.key} must be {converted.rule}; got {', '.join(values)}")
+        for row, *values in zip(bad.tolist(), *received, strict=True)
+    ]
 
 
 def check_present(
@@ -343,6 +342,7 @@ def _schema(
         group=dtype(experiment.group),
         event_time=experiment.event_time is not None,
         request_id=dtype(experiment.request_id),
+        order=experiment.dataset.order,
     )
 
 

@@ -92,7 +92,32 @@ def _parse(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, Bools]:
         trimmed = pc.utf8_trim_whitespace(array)
         empty = pc.equal(trimmed, "")
         trimmed = pc.if_else(empty, pa.scalar(None, pa.string()), trimmed)
-        return _without_failures(trimmed, kind)
+    hopeless = _hopeless(trimmed, kind)
+    hopeful = pc.if_else(pa.array(hopeless), None, trimmed)
+    values, bad = _without_failures(hopeful, kind)
+    return values, bad | hopeless
+
+
+def _hopeless(words: pa.Array, kind: pa.DataType) -> Bools:
+    """Words that are no numbers at a glance.
+
+    A word that fails costs two exceptions a bisection, too much where a whole
+    column is of another type.
+    """
+    if pa.types.is_integer(kind):
+        number = pc.match_substring_regex(words, r"^[+-]?[0-9]+$")
+        huge = pc.match_substring_regex(words, r"^[+-]?0*[1-9][0-9]{19}")
+        number = pc.and_not(number, huge)
+    elif pa.types.is_floating(kind):
+        number = pc.match_substring_regex(
+            words, r"^[+-]?([0-9.][0-9.eE+-]*|(?i:inf|infinity|nan))$"
+        )
+    else:
+        return np.zeros(len(words), np.bool_)
+    marks: Bools = pc.invert(number.fill_null(True)).to_numpy(
+        zero_copy_only=False
+    )
+    return marks
 
 
 def _without_failures(

@@ -5,7 +5,6 @@ import csv
 import dataclasses
 import gzip
 import io
-import re
 import zlib
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import pyarrow as pa
 from beam_jobs import batches
 from beam_jobs import conversions
 from beam_jobs import csv_lines
+from beam_jobs import csv_types
 from beam_jobs import log_files
 from beam_jobs.log_files import LogFile
 from tfplugin.config import CsvOptions
@@ -27,10 +27,11 @@ from tfplugin.errors import InputError
 BLOCK_BYTES = 1 << 24
 
 _HEAD_BYTES = 1 << 20
-_HEAD_ROWS = 1000
+#: Rows of all heads together that types are inferred from, about.
+_HEAD_ROWS = 100_000
+_MIN_HEAD_ROWS = 1000
 _BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +74,7 @@ class CsvLog:
         options: How to read.
         schema: Columns that are read, and their types.
         names: All columns of the first file.
+        inferred: Columns whose type was neither asked for nor declared.
     """
 
     files: tuple[LogFile, ...]
@@ -80,6 +82,7 @@ class CsvLog:
     options: CsvOptions
     schema: pa.Schema
     names: tuple[str, ...]
+    inferred: csv_types.Inferred
 
     def blocks(self) -> list[Block]:
         """Parts to read, the same whatever the engine."""
@@ -117,7 +120,53 @@ class CsvLog:
                 )
             except (InputError, pa.ArrowInvalid) as error:
                 raise _malformed(block.file, error) from error
-            yield from _to_batches(block.file.index, parsed, self.schema)
+            yield from self._to_batches(block.file.index, parsed)
+
+    def _to_batches(
+        self, file: int, parsed: csv_lines.ParsedLines
+    ) -> Iterator[batches.LogBatch | batches.Rejected]:
+        for position, reason, row_text in parsed.rejected:
+            yield batches.Rejected(file, position, reason, row_text)
+        table = parsed.table.combine_chunks()
+        arrays, keep = [], np.ones(table.num_rows, np.bool_)
+        for field in self.schema:
+            strings = _one_array(table[field.name])
+            values, bad = conversions.cast(strings, field.type)
+            if field.name in self.inferred.names and field.type == pa.float64():
+                bad |= csv_types.inexact(strings, values)
+            yield from self._refuse(file, parsed, field, strings, bad & keep)
+            keep &= ~bad
+            arrays.append(values)
+        rows = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        positions = parsed.positions
+        if not keep.all():
+            rows, positions = rows.filter(pa.array(keep)), positions[keep]
+        none = np.zeros_like(positions)
+        yield from batches.LogBatch(file, positions, none, rows).pieces()
+
+    def _refuse(
+        self,
+        file: int,
+        parsed: csv_lines.ParsedLines,
+        field: pa.Field,
+        strings: pa.Array,
+        bad: batches.Bools,
+    ) -> Iterator[batches.Rejected]:
+        """The rows whose word in one column does not fit its type."""
+        if not bad.any():
+            return
+        words = strings.filter(pa.array(bad))
+        advice = self.inferred.advice(field.name, words, field.type)
+        rule = f"column `{field.name}` must be {field.type}"
+        for row, word in zip(
+            np.flatnonzero(bad).tolist(), words.to_pylist(), strict=True
+        ):
+            yield batches.Rejected(
+                file,
+                int(parsed.positions[row]),
+                f"{rule}; received {word!r}{advice}",
+                parsed.row_text(row),
+            )
 
 
 def open_csv(
@@ -125,6 +174,7 @@ def open_csv(
     options: CsvOptions,
     columns: list[str] | None,
     types: Mapping[str, pa.DataType],
+    key: str = "source.csv",
 ) -> CsvLog:
     """Looks at the heads of the files.
 
@@ -133,28 +183,42 @@ def open_csv(
         options: How to read.
         columns: Columns to read; None for all of the first file's. Those
             that the first file lacks are left out of the log's schema.
-        types: Types of some columns; the others are inferred from the head
-            of the first file: int64, double or string.
+        types: Types of some columns, where `options` declares none; the
+            others are inferred from the heads: int64, double or string.
+        key: The section of the configuration, for messages.
 
     Raises:
         InputError: A file is damaged or has no rows of text, a header names
-            a column twice, or a file lacks a column that the first has.
+            a column twice, a file lacks a column that the first has, or a
+            type is declared for a column that there is not.
     """
     texts = [_read_head(file) for file in files]
     heads = tuple(
         _parse_head(file, *text, options)
         for file, text in zip(files, texts, strict=True)
     )
-    first = heads[0]
     names = [head.names for head in heads]
     wanted = log_files.wanted_columns(files, names, columns)
-    beginning = texts[0][0][first.data_start :]
-    try:
-        inferred = _infer(beginning, first, wanted, options)
-    except (InputError, pa.ArrowInvalid) as error:
-        raise _malformed(files[0], error) from error
-    schema = pa.schema([(n, types.get(n, inferred[n])) for n in wanted])
-    return CsvLog(files, heads, options, schema, tuple(first.names))
+    known = {**types, **csv_types.declared(options.types, names[0], key)}
+    unknown = [name for name in wanted if name not in known]
+    found: dict[str, pa.DataType | None] = dict.fromkeys(unknown)
+    rows = max(_MIN_HEAD_ROWS, _HEAD_ROWS // len(files))
+    for file, (text, _), head in zip(files, texts, heads, strict=True):
+        try:
+            kinds = _infer(
+                text[head.data_start :], head, unknown, options, rows
+            )
+        except (InputError, pa.ArrowInvalid) as error:
+            raise _malformed(file, error) from error
+        found = {
+            name: csv_types.widest([kind, kinds[name]])
+            for name, kind in found.items()
+        }
+    empty = tuple(name for name, kind in found.items() if kind is None)
+    known |= {name: kind or pa.string() for name, kind in found.items()}
+    schema = pa.schema([(name, known[name]) for name in wanted])
+    inferred = csv_types.Inferred(key, frozenset(unknown), empty)
+    return CsvLog(files, heads, options, schema, names[0], inferred)
 
 
 def _malformed(file: LogFile, error: Exception) -> InputError:
@@ -221,7 +285,14 @@ def _parse_head(
     reader = csv.reader(
         io.StringIO(line.rstrip("\r"), newline=""), delimiter=options.delimiter
     )
-    names = tuple(next(reader, []))
+    try:
+        names = tuple(next(reader, []))
+    except csv.Error as error:
+        raise InputError(
+            f"The first line of a CSV file must be a header. Received: "
+            f"{file.path} ({error}). Check `source.csv.delimiter` and the "
+            "quotes, or set `source.csv.column_names`."
+        ) from error
     for name in names:
         if names.count(name) > 1:
             raise InputError(
@@ -233,15 +304,21 @@ def _parse_head(
 
 
 def _infer(
-    text: bytes, head: _Head, columns: list[str], options: CsvOptions
-) -> dict[str, pa.DataType]:
-    """int64, double or string, whichever holds every value of the head."""
+    text: bytes,
+    head: _Head,
+    columns: list[str],
+    options: CsvOptions,
+    rows: int,
+) -> dict[str, pa.DataType | None]:
+    """Types of columns by the first rows of a file."""
     lines = csv_lines.find_lines(text, quoted_newlines=options.quoted_newlines)
-    # The head may end inside a line.
-    count = len(lines.starts) - (not lines.complete and len(lines.starts) > 1)
-    count = min(count, _HEAD_ROWS)
-    if not count:
-        return {name: pa.string() for name in columns}
+    count = len(lines.starts)
+    # The head of a longer file may end inside a line.
+    if count > 1 and head.data_start + len(text) >= _HEAD_BYTES:
+        count -= not lines.complete
+    count = min(count, rows)
+    if not count or not columns:
+        return dict.fromkeys(columns)
     parsed = csv_lines.parse(
         text[: int(lines.ends[count - 1])],
         offset=0,
@@ -249,20 +326,7 @@ def _infer(
         columns=columns,
         options=options,
     )
-    return {name: _infer_type(parsed.table[name]) for name in columns}
-
-
-def _infer_type(values: pa.ChunkedArray) -> pa.DataType:
-    words = [word for word in values.to_pylist() if word is not None]
-    if not words:
-        return pa.string()
-    if all(_INTEGER.fullmatch(word) for word in words):
-        return pa.int64()
-    # 007 is a code, not a number.
-    if any(re.match(r"[+-]?0[0-9]", word) for word in words):
-        return pa.string()
-    _, bad = conversions.cast(pa.array(words, pa.string()), pa.float64())
-    return pa.string() if bad.any() else pa.float64()
+    return {name: csv_types.infer(parsed.table[name]) for name in columns}
 
 
 def _read_range(
@@ -312,35 +376,6 @@ def _stream(
                 offset, rest = offset + cut, rest[cut:]
         if rest:
             yield offset, rest
-
-
-def _to_batches(
-    file: int, parsed: csv_lines.ParsedLines, schema: pa.Schema
-) -> Iterator[batches.LogBatch | batches.Rejected]:
-    for position, reason, row_text in parsed.rejected:
-        yield batches.Rejected(file, position, reason, row_text)
-    table = parsed.table.combine_chunks()
-    arrays, keep = [], np.ones(table.num_rows, np.bool_)
-    for field in schema:
-        strings = _one_array(table[field.name])
-        values, bad = conversions.cast(strings, field.type)
-        for row in np.flatnonzero(bad & keep):
-            reason = (
-                f"column `{field.name}` must be {field.type}; received "
-                f"{strings[row].as_py()!r}"
-            )
-            position = int(parsed.positions[row])
-            yield batches.Rejected(
-                file, position, reason, parsed.row_text(int(row))
-            )
-        keep &= ~bad
-        arrays.append(values)
-    rows = pa.RecordBatch.from_arrays(arrays, schema=schema)
-    positions = parsed.positions
-    if not keep.all():
-        rows, positions = rows.filter(pa.array(keep)), positions[keep]
-    whole = batches.LogBatch(file, positions, np.zeros_like(positions), rows)
-    yield from whole.pieces()
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

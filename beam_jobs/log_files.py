@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Sequence
 from typing import BinaryIO
 
@@ -66,7 +67,10 @@ def expand(patterns: Sequence[str], key: str) -> tuple[LogFile, ...]:
 
 def _match(pattern: str, key: str) -> list[tuple[str, int]]:
     try:
-        (result,) = filesystems.FileSystems.match([pattern])
+        with warnings.catch_warnings():
+            # Beam hands `[[]`, a bracket that is no glob, to `re` as it is.
+            warnings.filterwarnings("ignore", "Possible nested set")
+            (result,) = filesystems.FileSystems.match([pattern])
     except (filesystem.BeamIOError, ValueError) as error:
         raise InputError(
             f"`{key}` must be readable. Received: {pattern} "

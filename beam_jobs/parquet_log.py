@@ -115,12 +115,19 @@ def open_parquet(
 
     Raises:
         InputError: A file is not Parquet, lacks a column that the first has,
-            or has it with another kind of type.
+            or has it twice or with another kind of type.
     """
     footers = [_read_footer(file) for file in files]
     names = [schema.names for schema, _ in footers]
+    wanted = log_files.wanted_columns(files, names, columns)
     fields = []
-    for name in log_files.wanted_columns(files, names, columns):
+    for name in wanted:
+        for file, found in zip(files, names, strict=True):
+            if found.count(name) > 1:
+                raise InputError(
+                    "A Parquet file must name each column once. Received: "
+                    f"{file.path} with `{name}` twice. Rename one."
+                )
         kinds = [
             (file, conversions.plain_type(schema.field(name).type))
             for file, (schema, _) in zip(files, footers, strict=True)

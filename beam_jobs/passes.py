@@ -149,7 +149,7 @@ def _read(pipeline: beam.Pipeline, job: Job) -> _Read:
 
 
 class _ToExamples(beam.DoFn):
-    """`LogBatch` → `ExampleBatch`, and `Rejected` rows."""
+    """`LogBatch` → `ExampleBatch`, and lists of `Rejected` rows."""
 
     def __init__(self, converter: columns.Columns, token: int) -> None:
         self._converter = converter
@@ -157,8 +157,8 @@ class _ToExamples(beam.DoFn):
 
     def process(self, batch: LogBatch) -> Iterator[Any]:
         examples, rejected = self._converter.convert(batch)
-        for row in rejected:
-            yield beam.pvalue.TaggedOutput(sources.REJECTED, row)
+        if rejected:
+            yield beam.pvalue.TaggedOutput(sources.REJECTED, rejected)
         if examples.rows.num_rows:
             yield examples
         progress.tell(self._token, "preprocess", batch.rows.num_rows)
@@ -178,10 +178,9 @@ def write_dataset(
         train = examples.examples | "TrainRows" >> beam.Map(
             columns.ExampleBatch.train
         )
-        rejected = (
-            read.rejected,
-            examples.rejected,
-        ) | "AllRejected" >> beam.Flatten()
+        spool = rejected_rows.Spool(job.temporary)
+        unread = read.rejected | "SpoolUnread" >> beam.ParDo(spool)
+        unfit = examples.rejected | "SpoolUnfit" >> beam.ParDo(spool)
         rows = train | "Rows" >> beam.Map(lambda batch: batch.rows)
         parts = {
             "summary": train | statistics.Summarize(converter.schema),
@@ -189,7 +188,8 @@ def write_dataset(
             | id_frequencies.CountIds(converter.schema, job.folder),
             "shards": examples.examples
             | sinks.WriteExamples(job.folder, job.temporary, order),
-            "rejected": rejected
+            "rejected": (unread, unfit)
+            | "AllRejected" >> beam.Flatten()
             | rejected_rows.WriteRejected(job.folder, job.log.files),
             "counts": read.counts | "SumCounts" >> beam.CombinePerKey(sum),
             "problems": read.problems,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 
 from beam_jobs import columns
+from beam_jobs import csv_log
 from beam_jobs import passes
 from beam_jobs import pipelines
 from beam_jobs import progress
@@ -73,7 +74,7 @@ def _run(job: passes.Job) -> schema.Statistics:
     passes.raise_problems(results)
     _check_rejected(job, results)
     found = _statistics(job, converter.schema, results, cut_offs)
-    _check_rows(found)
+    _check_rows(found, job.experiment.split)
     schema.write_record(job.folder.schema_json, converter.schema)
     schema.write_record(job.folder.statistics_json, found)
     job.folder.completed.touch()
@@ -92,7 +93,13 @@ def _open(
     if source.select is None:
         columns.check_present(experiment, log.names)
         return log, None
-    return log, select.prepare(source, log.schema)
+    try:
+        return log, select.prepare(source, log.schema)
+    except InputError as error:
+        if not isinstance(log, csv_log.CsvLog) or not log.inferred.empty:
+            raise
+        # DuckDB names the operator, not the column whose type it cannot take.
+        raise InputError(f"{error}{log.inferred.advice_on_empty()}") from error
 
 
 def _clean(folder: artifacts.DatasetFolder) -> None:
@@ -207,7 +214,7 @@ def _statistics(
     )
 
 
-def _check_rows(found: schema.Statistics) -> None:
+def _check_rows(found: schema.Statistics, split: config.SplitConfig) -> None:
     if not found.rows("train"):
         raise InputError(
             "The training split must have rows. Received: "
@@ -216,6 +223,16 @@ def _check_rows(found: schema.Statistics) -> None:
             f"{found.rows_rejected} refused, none left to train on. Check "
             "`source.select` and `split`."
         )
-    for split in ("validation", "test"):
-        if not found.rows(split):
-            _LOGGER.warning("The %s split has no rows.", split)
+    empty = [name for name in schema.SPLITS if not found.rows(name)]
+    if empty and split.validation_from is None:
+        # Cut-offs are of all rows, also of those that were then refused.
+        rows = ", ".join(
+            f"{found.rows(name)} in {name}" for name in schema.SPLITS
+        )
+        raise InputError(
+            f"Each share of `split` must have rows. Received: {rows}, and "
+            f"{found.rows_rejected} refused. Mend the refused rows, give more "
+            "rows or larger shares, or split by other columns or moments."
+        )
+    for name in empty:
+        _LOGGER.warning("The %s split has no rows.", name)

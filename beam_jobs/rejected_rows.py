@@ -1,15 +1,33 @@
-"""Refused rows → `rejected/part-*.jsonl`, one file a log file."""
+"""Refused rows → `rejected/part-*.jsonl`, one file a log file.
 
+What is shuffled are the paths of temporary files, as a log of the wrong shape
+may have as many refused rows as rows.
+"""
+
+import contextlib
+import heapq
 import json
+import pathlib
+import uuid
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 from typing import NamedTuple
 
 import apache_beam as beam
 
+from beam_jobs import pipelines
 from beam_jobs.batches import Rejected
 from beam_jobs.log_files import LogFile
 from tfplugin import artifacts
+
+#: Bytes of rows that a bundle holds before it writes them.
+_BUFFER_BYTES = 1 << 24
+#: Temporary files that are open at once.
+_FAN_IN = 256
+#: Digits of a position before each line, so that lines sort as bytes.
+_DIGITS = 20
 
 
 class RejectedSummary(NamedTuple):
@@ -27,7 +45,7 @@ class RejectedSummary(NamedTuple):
 
 
 class WriteRejected(beam.PTransform):
-    """`Rejected` rows → files, and a `RejectedSummary` each.
+    """What `Spool` yields → files, and a `RejectedSummary` each.
 
     Args:
         folder: The dataset.
@@ -35,25 +53,70 @@ class WriteRejected(beam.PTransform):
     """
 
     def __init__(
-        self, folder: artifacts.DatasetFolder, files: tuple[LogFile, ...]
+        self,
+        folder: artifacts.DatasetFolder,
+        files: tuple[LogFile, ...],
     ) -> None:
         super().__init__()
         self._folder = folder
         self._files = files
 
-    def expand(
-        self, rejected: beam.pvalue.PCollection
-    ) -> beam.pvalue.PCollection:
+    def expand(self, runs: beam.pvalue.PCollection) -> beam.pvalue.PCollection:
         """Builds the steps."""
         return (
-            rejected
-            | "KeyByFile" >> beam.Map(lambda row: (row.file, row))
+            runs
             | "ByFile" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(_WriteFile(self._folder, self._files))
         )
 
 
+class Spool(beam.DoFn):
+    """Lists of `Rejected` rows → sorted temporary files, each of one log file.
+
+    It stands where the rows are made, so that none of them is shuffled.
+
+    Args:
+        temporary: Where rows are kept until the files are written; every
+            worker must see it.
+    """
+
+    def __init__(self, temporary: pathlib.Path) -> None:
+        self._temporary = temporary
+
+    def start_bundle(self) -> None:
+        """Begins without rows."""
+        self._lines: dict[int, list[bytes]] = {}
+        self._bytes = 0
+        self._runs: list[tuple[int, str]] = []
+
+    def process(self, rows: Sequence[Rejected]) -> None:
+        """Takes rows, of any log files."""
+        for row in rows:
+            line = _encode(row)
+            self._lines.setdefault(row.file, []).append(line)
+            self._bytes += len(line)
+            if self._bytes >= _BUFFER_BYTES:
+                self._flush()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Yields (log file, path of a temporary file)."""
+        self._flush()
+        for run in self._runs:
+            yield pipelines.at_bundle_end(run)
+        self.start_bundle()
+
+    def _flush(self) -> None:
+        for file, lines in self._lines.items():
+            path = self._temporary / f"{uuid.uuid4().hex}.rejected"
+            with path.open("wb") as stream:
+                stream.writelines(sorted(lines))
+            self._runs.append((file, str(path)))
+        self._lines, self._bytes = {}, 0
+
+
 class _WriteFile(beam.DoFn):
+    """(log file, temporary files) → a file, and its `RejectedSummary`."""
+
     def __init__(
         self, folder: artifacts.DatasetFolder, files: tuple[LogFile, ...]
     ) -> None:
@@ -61,22 +124,53 @@ class _WriteFile(beam.DoFn):
         self._files = files
 
     def process(
-        self, element: tuple[int, Iterable[Rejected]]
+        self, element: tuple[int, Iterable[str]]
     ) -> Iterator[RejectedSummary]:
-        file, found = element
-        rows = sorted(Rejected(*row) for row in found)
+        file, runs = element
         folder = self._folder.rejected
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"part-{file:05d}-of-{len(self._files):05d}.jsonl"
         temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("w", encoding="utf-8") as stream:
-            for row in rows:
-                line = {
-                    "file": self._files[file].path,
-                    "position": row.position,
-                    "reason": row.reason,
-                    "row": row.row,
-                }
-                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+        name = json.dumps(self._files[file].path, ensure_ascii=False)
+        prefix = f'{{"file": {name}, '.encode()
+        rows, first = 0, None
+        with temporary.open("wb") as stream, _merged(list(runs)) as lines:
+            for line in lines:
+                first = first or line
+                rows += 1
+                stream.write(prefix + line[_DIGITS + 1 :])
         temporary.replace(path)
-        yield RejectedSummary(file, len(rows), rows[0])
+        if first is not None:
+            yield RejectedSummary(file, rows, _decode(file, first))
+
+
+def _encode(row: Rejected) -> bytes:
+    values = {"position": row.position, "reason": row.reason, "row": row.row}
+    text = json.dumps(values, ensure_ascii=False)
+    return f"{row.position:0{_DIGITS}d}{text}\n".encode()
+
+
+def _decode(file: int, line: bytes) -> Rejected:
+    return Rejected(file, **json.loads(line[_DIGITS:]))
+
+
+@contextlib.contextmanager
+def _merged(runs: list[str]) -> Iterator[Iterator[bytes]]:
+    """Lines of sorted files, in order."""
+    while len(runs) > _FAN_IN:
+        runs = [
+            _merge_into_one(runs[first : first + _FAN_IN])
+            for first in range(0, len(runs), _FAN_IN)
+        ]
+    with contextlib.ExitStack() as stack:
+        streams = [
+            stack.enter_context(pathlib.Path(run).open("rb")) for run in runs
+        ]
+        yield heapq.merge(*streams)
+
+
+def _merge_into_one(runs: list[str]) -> str:
+    path = pathlib.Path(runs[0]).with_name(f"{uuid.uuid4().hex}.rejected")
+    with path.open("wb") as stream, _merged(runs) as lines:
+        stream.writelines(lines)
+    return str(path)

@@ -265,7 +265,6 @@ def _to_float64(
         column = pc.if_else(pc.equal(words, "true"), "1", column)
         column = pc.if_else(pc.equal(words, "false"), "0", column)
     elif types.is_integer(kind) or types.is_boolean(kind):
-        column = column.cast(pa.int64(), safe=False)
         values = column.cast(pa.float64(), safe=False)
         return (
             values.fill_null(np.nan).to_numpy(),

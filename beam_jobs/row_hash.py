@@ -77,16 +77,20 @@ def hash_values(column: pa.Array) -> UInt64s:
         width = pa.int32() if kind.bit_width == 32 else pa.int64()
         integers = column.view(width).cast(pa.int64()).fill_null(0).to_numpy()
         hashes = mix(integers.view(np.uint64))
+    elif pa.types.is_binary(kind):
+        # Need not be UTF-8; what is has the hash of its text.
+        hashes = _hash_text(column)
     else:
         hashes = _hash_text(column.cast(pa.string()))
     return np.where(valid, hashes, _NULL)
 
 
 def _hash_text(column: pa.Array) -> UInt64s:
-    encoded = pc.dictionary_encode(column.fill_null(""))
+    encoded = pc.dictionary_encode(column.fill_null(b""))
     words = np.asarray(encoded.dictionary.to_pylist(), dtype=object)
     hashes: UInt64s = pandas.util.hash_array(words, categorize=False)
-    return hashes[encoded.indices.to_numpy()]
+    rows: UInt64s = hashes[encoded.indices.to_numpy()]
+    return rows
 
 
 def row_keys(

@@ -22,6 +22,9 @@ Block: TypeAlias = csv_log.Block | parquet_log.Block
 #: Tags of what a step yields beside its batches.
 REJECTED, COUNTS, PROBLEMS = "rejected", "counts", "problems"
 
+#: Rows of a list of rejected rows, at most.
+_REJECTED_ROWS = 4096
+
 
 def open_log(
     source: SourceConfig | SideTable,
@@ -43,7 +46,10 @@ def open_log(
     """
     files = log_files.expand(source.files, key)
     if source.format == "csv":
-        return csv_log.open_csv(files, source.csv, columns, types or {})
+        section = key.removesuffix("files") + "csv"
+        return csv_log.open_csv(
+            files, source.csv, columns, types or {}, section
+        )
     return parquet_log.open_parquet(files, columns)
 
 
@@ -81,7 +87,7 @@ def read_block(
 
 
 class ReadBlocks(beam.DoFn):
-    """Block → `LogBatch`es, `Rejected` rows, counts and problems.
+    """Block → `LogBatch`es, lists of `Rejected` rows, counts and problems.
 
     A refused file is a problem that the job reports at its end: an exception
     inside a worker would be logged with its traceback, and retried.
@@ -96,16 +102,22 @@ class ReadBlocks(beam.DoFn):
     def process(self, block: Block) -> Iterator[Any]:
         """Reads one block."""
         rows = 0
+        refused: list[batches.Rejected] = []
         try:
             for item in read_block(self._log, block):
                 if isinstance(item, batches.Rejected):
                     rows += 1
-                    yield beam.pvalue.TaggedOutput(REJECTED, item)
+                    refused.append(item)
                 elif item.rows.num_rows:
                     rows += item.rows.num_rows
                     yield item
+                if len(refused) >= _REJECTED_ROWS:
+                    yield beam.pvalue.TaggedOutput(REJECTED, refused)
+                    refused = []
         except InputError as error:
             yield beam.pvalue.TaggedOutput(PROBLEMS, str(error))
+        if refused:
+            yield beam.pvalue.TaggedOutput(REJECTED, refused)
         yield beam.pvalue.TaggedOutput(COUNTS, ("rows_read", rows))
 
 

@@ -111,4 +111,5 @@ def time_shards(seconds: Int64s, counts: Int64s, num_shards: int) -> Int64s:
     rows = np.cumsum(counts)
     wanted = rows[-1] * np.arange(1, num_shards) // num_shards
     place = np.searchsorted(rows, wanted, side="right")
-    return seconds[np.minimum(place, len(seconds) - 1)]
+    bounds: Int64s = seconds[np.minimum(place, len(seconds) - 1)]
+    return bounds

@@ -117,6 +117,13 @@ def test_dense():
     assert converted(whole) == ([1.25], [False])
 
 
+def test_unsigned_numbers_stay_positive():
+    column = pa.array([2**63, 2**64 - 1, 5, None], pa.uint64())
+    values, bad = converted(role_values.dense(column))
+    assert values == [2.0**63, 2.0**64, 5.0, None] and bad == [False] * 4
+    assert converted(role_values.weights(column.drop_null()))[1] == [False] * 3
+
+
 def test_labels():
     column = pa.array([0, 1, None, 2])
     assert converted(role_values.labels(column)) == (

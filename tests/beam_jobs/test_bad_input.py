@@ -1,6 +1,7 @@
 """What is refused, and the one line that says so."""
 
 import datetime
+import glob
 import gzip
 import logging
 import pathlib
@@ -117,6 +118,38 @@ def test_a_header_with_a_name_twice(lab):
     assert path in message and "`item` twice" in message
 
 
+def test_parquet_with_a_name_twice(lab):
+    table = pa.Table.from_arrays(
+        [*GOOD.columns, GOOD.column("item")], ["item", "click", "item"]
+    )
+    path = lab.write("a.parquet", table)
+    assert f"{path} with `item` twice" in refused(lab, path)
+
+
+def test_a_share_without_rows(lab):
+    """The latest rows are refused, after the cut-offs were found."""
+    rows = [
+        {"item": i, "click": 7 if i >= 60 else i % 2, "t": i}
+        for i in range(100)
+    ]
+    path = lab.write("a.parquet", pa.Table.from_pylist(rows))
+    message = refused(
+        lab,
+        path,
+        source={"max_rejected": 40},
+        event_time="t",
+        split={"by": "time"},
+    )
+    assert "60 in train, 0 in validation, 0 in test" in message
+    assert "40 refused" in message
+
+
+def test_a_hash_that_leaves_a_share_without_rows(lab):
+    path = lab.write("a.parquet", GOOD.slice(0, 4))
+    message = refused(lab, path)
+    assert "`split`" in message and "0 in " in message
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -221,17 +254,17 @@ def test_rows_that_are_refused(lab):
 
 
 def test_malformed_csv_rows_are_refused(lab):
-    path = lab.write("a.csv", "item,click\n1,0\n2\nx,1\n3,7\n4,1\n5,true\n")
+    good = "".join(f"{item},true\n" for item in range(5, 42))
+    path = lab.write("a.csv", "item,click\n1,0\n2\nx,1\n3,7\n4,1\n" + good)
     message = refused(lab, path)
     assert f"{path}, byte 15: a row must have 2 columns" in message
     assert [(r["position"], r["row"]) for r in lab.rejected()[:2]] == [
         (15, "2"),
         (17, "x,1"),
     ]
-    split = {"by": "hash", "columns": ["item"], "test": 0.01}
-    found = lab.run(path, source={"max_rejected": 3}, split=split)
-    assert (found.rows_read, found.rows_rejected) == (6, 3)
-    assert sum(found.rows(s) for s in found.shards) == 3
+    found = lab.run(path, source={"max_rejected": 3})
+    assert (found.rows_read, found.rows_rejected) == (42, 3)
+    assert sum(found.rows(s) for s in found.shards) == 39
 
 
 def test_a_log_without_rows(lab):
@@ -306,6 +339,14 @@ def test_wrong_input_leaves_an_earlier_dataset_alone(lab):
 def test_a_folder_for_a_file(lab):
     message = refused(lab, str(lab.path))
     assert "source.files" in message and "is a folder" in message
+
+
+def test_a_folder_whose_name_is_an_escaped_glob(lab):
+    """As the configuration escapes its own folder's name."""
+    (lab.path / "a[1]").mkdir()
+    path = lab.write("a[1]/log.parquet", GOOD)
+    found = lab.run(glob.escape(path))
+    assert [file.path for file in found.source_files] == [path]
 
 
 def test_the_nearest_column_is_one_that_is_not_read_yet(lab):

@@ -233,6 +233,19 @@ def test_rows_of_one_hash_stay_together(full):
     }
 
 
+def test_split_by_bytes_that_are_no_text(lab):
+    keys = [bytes([255, i % 50]) for i in range(N)]
+    table = log().append_column("key", pa.array(keys, pa.binary()))
+    files = lab.write("a.parquet", table)
+    split = {"by": "hash", "columns": ["key"]}
+    found = lab.run(files, **{**FULL, "split": split})
+    assert sum(found.rows(name) for name in found.shards) == N
+    homes = {}
+    for request, name in split_of(lab).items():
+        homes.setdefault(request % 50, set()).add(name)
+    assert all(len(home) == 1 for home in homes.values())
+
+
 def test_shuffled_shards_are_not_in_time(full):
     lab, _ = full
     for shard in range(2):
@@ -245,10 +258,10 @@ def test_shuffled_shards_are_not_in_time(full):
 
 
 def test_equal_rows_are_spread(lab):
-    table = pa.table({"item": [5] * 300, "click": [0, 1, 1] * 100})
+    table = pa.table({"item": [5] * 400, "click": [0, 1] * 200})
     found = lab.run(
-        lab.write("a.parquet", table),
-        split={"by": "hash", "columns": ["item"], "test": 0.01},
+        lab.write("a.parquet", table.append_column("n", [list(range(400))])),
+        split={"by": "hash", "columns": ["n"]},
         dataset={"num_shards": 3},
     )
     assert all(shard.rows > 70 for shard in found.shards["train"])
@@ -332,7 +345,7 @@ def test_the_same_rows_again_and_on_more_workers(full, tmp_path):
 
 
 def test_shards_and_source_files_are_fingerprinted(lab):
-    path = lab.write("a.parquet", log(40))
+    path = lab.write("a.parquet", log(200))
     found = lab.run(path, dataset={"num_shards": 5})
     (source,) = found.source_files
     data = pathlib.Path(path).read_bytes()
@@ -354,11 +367,15 @@ def test_shards_and_source_files_are_fingerprinted(lab):
 def test_select_with_side_table(lab):
     side = lab.write("side.csv", "item,maker\n1,acme\n1,bolt\n2,çelik\n")
     table = pa.table(
-        {"item": [1, 2, 3, None] * 25, "rating": [1, 5, 5, 3] * 25}
+        {
+            "item": [1, 2, 3, None] * 25,
+            "rating": [1, 5, 5, 3] * 25,
+            "n": list(range(100)),
+        }
     )
     source = {
-        "select": "SELECT log.item, maker, rating > 3 AS click, 1.5 AS price "
-        "FROM log LEFT JOIN side USING (item) WHERE rating <> 3",
+        "select": "SELECT log.item, maker, rating > 3 AS click, 1.5 AS price, "
+        "n FROM log LEFT JOIN side USING (item) WHERE rating <> 3",
         "side_tables": {"side": {"format": "csv", "files": side}},
     }
     found = lab.run(
@@ -369,7 +386,7 @@ def test_select_with_side_table(lab):
             "maker": {"type": "id", "dtype": "string"},
             "price": {"type": "dense"},
         },
-        split={"by": "hash", "columns": ["item"], "test": 0.01},
+        split={"by": "hash", "columns": ["n"]},
     )
     assert found.rows_read == 100
     assert found.rows_removed_by_select == 25

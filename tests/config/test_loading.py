@@ -1,3 +1,4 @@
+import glob
 import pathlib
 
 import pytest
@@ -60,6 +61,50 @@ def test_urls_stay_as_they_are(path):
     assert loaded.source.files == ("gs://bucket/log-*.csv",)
 
 
+def test_an_override_may_replace_the_path_of_an_absent_package(
+    path, tmp_path, monkeypatch
+):
+    source = {"format": "csv", "files": "package://no_such_package/a.csv"}
+    path.write_text(yaml.safe_dump({**MINIMAL, "source": source}))
+    with pytest.raises(InputError, match="pip install no_such_package"):
+        config.load(path)
+    monkeypatch.chdir(tmp_path)
+    loaded = config.load(path, ["source.files=l.csv"])
+    assert loaded.source.files == (str(tmp_path / "l.csv"),)
+
+
+def test_side_tables_that_share_an_alias(path, tmp_path):
+    text = yaml.safe_dump(MINIMAL).replace("  format: csv", SHARED)
+    path.write_text(text)
+    tables = config.load(path).source.side_tables
+    assert [t.files for t in tables.values()] == [(f"{tmp_path}/s.csv",)] * 2
+
+
+SHARED = """\
+  format: csv
+  select: SELECT * FROM log
+  side_tables: {a: &a {format: csv, files: s.csv}, b: *a}"""
+
+
+def test_a_folder_whose_name_looks_like_a_glob(tmp_path):
+    folder = tmp_path / "a[1]*"
+    folder.mkdir()
+    (folder / "log.csv").write_text("item,click\n1,0\n")
+    (folder / "my.yaml").write_text(
+        yaml.safe_dump(
+            {
+                **MINIMAL,
+                "source": {"format": "csv", "files": ["log.csv", "lo[f].csv"]},
+            }
+        )
+    )
+    found = config.load(folder / "my.yaml").source.files
+    assert glob.glob(found[0]) == [str(folder / "log.csv")]
+    assert glob.glob(found[1]) == []
+    (folder / "lof.csv").write_text("item,click\n1,0\n")
+    assert glob.glob(found[1]) == [str(folder / "lof.csv")]
+
+
 def test_package_path_of_an_absent_package(path):
     with pytest.raises(InputError, match="pip install no_such_package"):
         config.load(path, ["source.files=package://no_such_package/a.csv"])
@@ -99,6 +144,53 @@ def test_package_path_of_an_absent_package(path):
         ("model.build=mine", ["model.build"]),
         ("features.item.serving_value=1", ["training_only"]),
         ("features={price: {type: dense}}", ["at least one", "id_list"]),
+        (
+            "features.price.serving_value=1",
+            ["features.price", "training_only"],
+        ),
+        (
+            "features.price={type: dense, training_only: true, "
+            "serving_value: .inf}",
+            ["features.price.serving_value", "finite"],
+        ),
+        (
+            "features.price={type: dense, training_only: true, "
+            "serving_value: .nan}",
+            ["features.price.serving_value", "finite"],
+        ),
+        (
+            "features.price={type: dense, training_only: true, "
+            "serving_value: 1.0e+39}",
+            ["features.price.serving_value", "340282"],
+        ),
+        *(
+            (
+                "features.item={type: id, dtype: int64, training_only: true, "
+                f"serving_value: {value}}}",
+                ["features.item", "serving_value", word],
+            )
+            for value, word in [
+                ("true", "True"),
+                ("1.0", "an integer"),
+                (str(2**63), "int64"),
+                (str(-(2**63) - 1), "int64"),
+            ]
+        ),
+        ("training.tables.learning_rate=.inf", ["tables.learning_rate"]),
+        ("training.rest.learning_rate=.inf", ["rest.learning_rate"]),
+        ("training.loss_weights.click=.inf", ["loss_weights.click", "finite"]),
+        ("source.csv.column_names=[a, b, a]", ["column_names", "`a` twice"]),
+        ("source.csv.column_names=[]", ["column_names"]),
+        ("source.csv.types.a=float", ["source.csv.types.a", "'double'"]),
+        *(
+            (f"source.csv.delimiter={value}", ["source.csv.delimiter", "ASCII"])
+            for value in ["§", "''", "ab", r'"\n"', r'"\0"', "'\"'"]
+        ),
+        (
+            "source.files=package://no_such.sub/x.csv",
+            ["pip install no_such`", "package://no_such.sub/x.csv"],
+        ),
+        ("source.files=package:///x.csv", ["package:///x.csv"]),
     ],
 )
 def test_refusals_are_one_line_that_names_the_key(path, override, words):

@@ -11,6 +11,8 @@ from tfplugin.config.records import Section
 
 Transform = Literal["standardize", "log1p", "quantile_buckets"]
 
+_FLOAT32_MAX = (2 - 2**-23) * 2.0**127
+
 
 class IdFeatureConfig(Section):
     """A column of ids.
@@ -33,6 +35,17 @@ class IdFeatureConfig(Section):
     training_only: bool = False
     serving_value: int | str | None = None
 
+    @pydantic.field_validator("serving_value", mode="before")
+    @classmethod
+    def _check_type(cls, value: object) -> object:
+        # A bool is an int to pydantic, and a float may be one.
+        if isinstance(value, bool) or not isinstance(value, int | str | None):
+            raise ValueError(
+                "`serving_value` must be an integer or a string; received "
+                f"{value!r}"
+            )
+        return value
+
     @pydantic.model_validator(mode="after")
     def _check_serving_value(self) -> "IdFeatureConfig":
         if self.serving_value is None:
@@ -48,6 +61,12 @@ class IdFeatureConfig(Section):
                 f"`serving_value` must be of dtype {self.dtype}; received "
                 f"{self.serving_value!r}"
             )
+        if isinstance(self.serving_value, int) and not (
+            -(2**63) <= self.serving_value < 2**63
+        ):
+            raise ValueError(
+                f"`serving_value` must fit int64; received {self.serving_value}"
+            )
         return self
 
 
@@ -60,7 +79,7 @@ class DenseFeatureConfig(Section):
         transforms: What the model computes from it.
         num_buckets: Number of quantile buckets.
         training_only: As for ids.
-        serving_value: As for ids; None for missing.
+        serving_value: As for ids, finite in float32; None for missing.
     """
 
     type: Literal["dense"]
@@ -70,7 +89,18 @@ class DenseFeatureConfig(Section):
     ] = ("standardize",)
     num_buckets: Annotated[int, pydantic.Field(ge=2, le=100)] = 10
     training_only: bool = False
-    serving_value: float | None = None
+    serving_value: (
+        Annotated[float, pydantic.Field(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX)]
+        | None
+    ) = None
+
+    @pydantic.model_validator(mode="after")
+    def _check_serving_value(self) -> "DenseFeatureConfig":
+        if self.serving_value is not None and not self.training_only:
+            raise ValueError(
+                "`serving_value` is for a feature with `training_only: true`"
+            )
+        return self
 
 
 FeatureConfig = Annotated[

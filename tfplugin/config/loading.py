@@ -1,10 +1,12 @@
 """YAML file and overrides → `ExperimentConfig`; errors of one line."""
 
 import difflib
+import glob
 import importlib.util
 import pathlib
 import types
 import typing
+from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 
@@ -50,10 +52,12 @@ def load(
     """
     path = pathlib.Path(path)
     raw = _read_yaml(path)
-    _resolve_paths(raw, path.resolve().parent)
+    # Overrides may replace paths, so none is resolved before.
+    _set_base(raw, path.resolve().parent)
     for override in overrides:
         _apply_override(raw, override)
-    _resolve_paths(raw, pathlib.Path.cwd())
+    _set_base(raw, pathlib.Path.cwd())
+    _resolve_paths(raw)
     try:
         return ExperimentConfig.model_validate(raw)
     except pydantic.ValidationError as error:
@@ -75,23 +79,36 @@ def resolve_path(path: str, base: pathlib.Path) -> str:
     Args:
         path: Absolute, relative to `base`, a URL with a scheme, or
             `package://NAME/PATH` for a file of an installed package.
-        base: An absolute folder.
+        base: An absolute folder; what looks like a glob in it is none.
 
     Raises:
         InputError: The package is not installed.
     """
     if path.startswith(_PACKAGE):
         package, _, inside = path.removeprefix(_PACKAGE).partition("/")
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise InputError(
-                "A package:// path must name an installed package. Received: "
-                f"{path}. Run `pip install {package}`."
-            )
-        return str(pathlib.Path(spec.submodule_search_locations[0], inside))
+        return _inside(_find_package(package, path), inside)
     if "://" in path:
         return path
-    return str(base / path)
+    return _inside(str(base), path)
+
+
+def _inside(folder: str, path: str) -> str:
+    return str(pathlib.Path(glob.escape(folder), path))
+
+
+def _find_package(package: str, path: str) -> str:
+    """The folder of an installed package."""
+    absent = InputError(
+        "A package:// path must name an installed package. Received: "
+        f"{path}. Run `pip install {package.partition('.')[0]}`."
+    )
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError) as error:
+        raise absent from error
+    if spec is None or not spec.submodule_search_locations:
+        raise absent
+    return str(spec.submodule_search_locations[0])
 
 
 class _Loader(yaml.SafeLoader):
@@ -153,8 +170,32 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _resolve_paths(raw: dict[str, Any], base: pathlib.Path) -> None:
-    """Makes `source.files` and the side tables' files absolute, in place."""
+class _Relative(typing.NamedTuple):
+    """A path and the folder it is relative to."""
+
+    path: str
+    base: pathlib.Path
+
+
+def _set_base(raw: dict[str, Any], base: pathlib.Path) -> None:
+    """Marks the paths that have no base yet, in place."""
+    _change_files(
+        raw, lambda file: _Relative(file, base) if type(file) is str else file
+    )
+
+
+def _resolve_paths(raw: dict[str, Any]) -> None:
+    """Makes the marked paths absolute, in place."""
+    _change_files(
+        raw,
+        lambda file: (
+            resolve_path(*file) if isinstance(file, _Relative) else file
+        ),
+    )
+
+
+def _change_files(raw: dict[str, Any], change: Callable[[Any], Any]) -> None:
+    """Changes `source.files` and the side tables' files, in place."""
     source = raw.get("source")
     if not isinstance(source, dict):
         return
@@ -167,10 +208,7 @@ def _resolve_paths(raw: dict[str, Any], base: pathlib.Path) -> None:
         if isinstance(files, str):
             files = [files]
         if isinstance(files, list):
-            holder["files"] = [
-                resolve_path(file, base) if isinstance(file, str) else file
-                for file in files
-            ]
+            holder["files"] = [change(file) for file in files]
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:

@@ -24,16 +24,45 @@ class CsvOptions(Section):
     r"""How to read CSV.
 
     Args:
-        delimiter: One character.
+        delimiter: One ASCII character.
         column_names: Names of the columns of files without a header line;
             None when the first line names them.
         quoted_newlines: Whether quoted values may hold line breaks; such
             files are not read in parallel.
+        types: Column to `int64`, `double` or `string`; the types of other
+            columns follow from their roles or are inferred from the
+            beginning of every file.
     """
 
-    delimiter: Annotated[str, pydantic.Field(min_length=1, max_length=1)] = ","
-    column_names: tuple[str, ...] | None = None
+    delimiter: str = ","
+    column_names: (
+        Annotated[tuple[str, ...], pydantic.Field(min_length=1)] | None
+    ) = None
     quoted_newlines: bool = False
+    types: dict[str, Literal["int64", "double", "string"]] = {}
+
+    @pydantic.field_validator("delimiter")
+    @classmethod
+    def _check_delimiter(cls, value: str) -> str:
+        if len(value) != 1 or not value.isascii() or value in '\n\r"\0':
+            raise ValueError(
+                "the delimiter must be one ASCII character, and neither a "
+                f"line break, a quote nor NUL; received {value!r}"
+            )
+        return value
+
+    @pydantic.field_validator("column_names")
+    @classmethod
+    def _check_column_names(
+        cls, value: tuple[str, ...] | None
+    ) -> tuple[str, ...] | None:
+        for name in value or ():
+            if value is not None and value.count(name) > 1:
+                raise ValueError(
+                    f"each column must have a name of its own; received "
+                    f"`{name}` twice"
+                )
+        return value
 
 
 class SideTable(Section):
