@@ -277,6 +277,7 @@ def test_order_by_time(lab):
     )
     rows = [shard.rows for shard in found.shards["train"]]
     assert max(rows) - min(rows) < 40
+    assert lab.folder.read_schema().order == "time"
     for split in ("train", "validation", "test"):
         times = [row["event_time"][0] for row in lab.examples(split)]
         assert times == sorted(times)
