@@ -2,15 +2,15 @@
 
 import argparse
 import json
-import os
 import urllib.request
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from tfplugin.cli import display
 
-import grpc
-import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2
-from tensorflow_serving.apis import prediction_service_pb2_grpc
+with display.quiet_import():
+    import grpc
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+    from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 #: A household of the log looks at a bottle of soft drink in its store.
 PURCHASE = {

@@ -165,8 +165,10 @@ def print_objectives(
     table.title_justify = "left"
     table.caption = (
         "NE: cross entropy over that of the training rate; calibration: mean "
-        "prediction over positive rate. Best epoch by validation AUC."
+        "prediction over positive rate."
     )
+    if monitor:
+        table.caption += " Best epoch by validation AUC."
     table.caption_justify = "left"
     for name, values in measured["objectives"].items():
         cells = [
