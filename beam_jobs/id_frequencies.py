@@ -30,13 +30,13 @@ class TableSummary(NamedTuple):
 
     Args:
         table: Its embedding table.
-        ids: Distinct ids.
+        file: The file; `rows` are distinct ids.
         occurrences: Sum of their counts.
         ids_seen_once: Ids with count 1.
     """
 
     table: str
-    ids: int
+    file: schemas.Shard
     occurrences: int
     ids_seen_once: int
 
@@ -166,11 +166,17 @@ class _WriteCounts(beam.DoFn):
                 tables.append(_from_bytes(part))
         counts = id_counts.most_frequent_first(id_counts.merge(tables))
         name = f"part-{shard:05d}-of-{self._num_shards:05d}.parquet"
-        _write(counts, self._folder.id_frequencies(table) / name)
+        path = self._folder.id_frequencies(table) / name
+        _write(counts, path)
         column = counts[id_counts.COUNT].to_numpy()
         yield TableSummary(
             table,
-            counts.num_rows,
+            schemas.Shard(
+                name=name,
+                rows=counts.num_rows,
+                bytes=path.stat().st_size,
+                crc32c=artifacts.file_crc32c(path),
+            ),
             int(column.sum()),
             int(np.count_nonzero(column == 1)),
         )

@@ -116,7 +116,9 @@ def to_records(
         schema: Their columns.
         tables: What each file of id frequencies holds.
     """
-    parts = list(tables)
+    parts: dict[str, list[TableSummary]] = {}
+    for part in tables:
+        parts.setdefault(part.table, []).append(part)
     return {
         "labels": {
             name: schemas.LabelStatistics(observed=seen, positives=hits)
@@ -127,15 +129,17 @@ def to_records(
         },
         "tables": {
             table: schemas.TableStatistics(
-                ids=sum(p.ids for p in parts if p.table == table),
-                occurrences=sum(
-                    p.occurrences for p in parts if p.table == table
-                ),
-                ids_seen_once=sum(
-                    p.ids_seen_once for p in parts if p.table == table
-                ),
+                ids=sum(part.file.rows for part in parts[table]),
+                occurrences=sum(part.occurrences for part in parts[table]),
+                ids_seen_once=sum(part.ids_seen_once for part in parts[table]),
                 missing=summary.missing[table],
                 empty_lists=summary.empty_lists[table],
+                files=tuple(
+                    sorted(
+                        (part.file for part in parts[table]),
+                        key=lambda file: file.name,
+                    )
+                ),
             )
             for table in schema.table_features()
         },

@@ -184,11 +184,11 @@ RESERVED_FEATURES = (
 
 
 class Shard(_Record):
-    """One TFRecord file.
+    """One file of several: TFRecords of a split, or a table's frequencies.
 
     Args:
-        name: File name inside the split's folder.
-        rows: Number of Examples.
+        name: File name inside its folder.
+        rows: Number of Examples, or of ids.
         bytes: File size.
         crc32c: CRC-32C of the whole file.
     """
@@ -252,6 +252,7 @@ class TableStatistics(_Record):
         ids_seen_once: Ids with count 1.
         missing: Missing values in scalar features and inside lists.
         empty_lists: Rows whose list is null or empty.
+        files: The Parquet files of its frequencies, `rows` being ids.
     """
 
     ids: int
@@ -259,6 +260,7 @@ class TableStatistics(_Record):
     ids_seen_once: int
     missing: int
     empty_lists: int
+    files: tuple[Shard, ...] = ()
 
 
 class SourceFile(_Record):

@@ -144,6 +144,24 @@ def test_a_flipped_byte_anywhere_is_found(copied, position):
         dataset.verify_checksums()
 
 
+def test_a_changed_frequency_file_is_found(tmp_path):
+    rows = _rows(0, 9)
+    folder = datasets.write_dataset(
+        tmp_path / "d", SCHEMA, dict.fromkeys(schema_lib.SPLITS, rows)
+    )
+    dataset = data.open_dataset(folder.path)
+    dataset.verify_checksums()
+    (path,) = folder.id_frequencies("item").iterdir()
+    content = bytearray(path.read_bytes())
+    content[20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="item.*checksum"):
+        dataset.verify_checksums()
+    path.unlink()
+    with pytest.raises(InputError, match="item.*absent"):
+        data.open_dataset(folder.path)
+
+
 def test_time_order_reaches_the_reader(tmp_path):
     schema = SCHEMA.model_copy(update={"order": "time"})
     rows = _rows(0, 900)

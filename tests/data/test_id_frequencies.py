@@ -58,7 +58,8 @@ def test_read_back(tmp_path):
     folder = datasets.write_dataset(
         tmp_path / "d", schema, {"train": rows, "validation": [], "test": []}
     )
-    found = data.open_dataset(folder.path).id_frequencies("city")
+    dataset = data.open_dataset(folder.path)
+    found = dataset.id_frequencies("city")
     assert found.ids.tolist() == ["y", "x"]
     assert found.label_counts["click"].tolist() == [2, 1]
     with pytest.raises(InputError, match="nothing"):
@@ -66,10 +67,10 @@ def test_read_back(tmp_path):
     path = next(folder.id_frequencies("city").iterdir())
     pq.write_table(pq.read_table(path).slice(1), path)
     with pytest.raises(InputError, match="city.*1 ids"):
-        data.open_dataset(folder.path).id_frequencies("city")
+        dataset.id_frequencies("city")
     pq.write_table(pq.read_table(path).drop_columns(["count"]), path)
     with pytest.raises(InputError, match="`count`"):
-        data.open_dataset(folder.path).id_frequencies("city")
+        dataset.id_frequencies("city")
     path.write_bytes(b"PAR1 not really")
     with pytest.raises(InputError, match="city"):
-        data.open_dataset(folder.path).id_frequencies("city")
+        dataset.id_frequencies("city")

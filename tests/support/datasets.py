@@ -129,16 +129,23 @@ def _write_frequencies(
     for key in ("count", *(f"label_{k}" for k in schema.labels)):
         columns[key] = pa.array([c[key] for c in counts.values()], pa.int64())
     folder.id_frequencies(table).mkdir(parents=True)
-    pq.write_table(
-        pa.table(columns),
-        folder.id_frequencies(table) / "part-00000-of-00001.parquet",
-    )
+    path = folder.id_frequencies(table) / "part-00000-of-00001.parquet"
+    pq.write_table(pa.table(columns), path)
+    content = path.read_bytes()
     return schema_lib.TableStatistics(
         ids=len(counts),
         occurrences=sum(c["count"] for c in counts.values()),
         ids_seen_once=sum(c["count"] == 1 for c in counts.values()),
         missing=0,
         empty_lists=0,
+        files=(
+            schema_lib.Shard(
+                name=path.name,
+                rows=len(counts),
+                bytes=len(content),
+                crc32c=google_crc32c.value(content),
+            ),
+        ),
     )
 
 

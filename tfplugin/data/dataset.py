@@ -25,8 +25,8 @@ class Dataset:
         folder: The dataset's folder.
 
     Raises:
-        InputError: The folder is absent or unfinished, or a shard is missing
-            or has another size than when it was written.
+        InputError: The folder is absent or unfinished, or a file of it is
+            missing or has another size than when it was written.
 
     Example:
         dataset = data.open_dataset("W/dataset").for_model(model)
@@ -156,15 +156,16 @@ class Dataset:
         return self._in_order("test", batch_size)
 
     def verify_checksums(self) -> None:
-        """Compares every shard's CRC-32C with the one it was written with.
+        """Compares every file's CRC-32C with the one it was written with.
 
         Raises:
-            InputError: A shard's bytes have changed.
+            InputError: The bytes of a shard, or of a table's frequencies,
+                have changed.
         """
-        for path, shard in self._shards():
+        for path, shard in self._files():
             if artifacts.file_crc32c(path) != shard.crc32c:
                 raise InputError(
-                    "A shard must hold the bytes it was written with. "
+                    "A dataset's file must hold the bytes it was written with. "
                     f"Received: {path}, whose checksum differs. "
                     "Run `tfplugin preprocess --overwrite`."
                 )
@@ -196,11 +197,17 @@ class Dataset:
             parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         ).prefetch(tf.data.AUTOTUNE)
 
-    def _shards(self) -> list[tuple[pathlib.Path, schema_lib.Shard]]:
-        return [
-            (self.folder.split(split) / shard.name, shard)
+    def _files(self) -> list[tuple[pathlib.Path, schema_lib.Shard]]:
+        folders = {
+            self.folder.split(split): self.statistics.shards[split]
             for split in schema_lib.SPLITS
-            for shard in self.statistics.shards[split]
+        }
+        for name, table in self.statistics.tables.items():
+            folders[self.folder.id_frequencies(name)] = table.files
+        return [
+            (folder / shard.name, shard)
+            for folder, shards in folders.items()
+            for shard in shards
         ]
 
     def _paths(self, split: str) -> list[str]:
@@ -210,12 +217,12 @@ class Dataset:
         ]
 
     def _check_sizes(self) -> None:
-        for path, shard in self._shards():
+        for path, shard in self._files():
             size = path.stat().st_size if path.is_file() else None
             if size != shard.bytes:
                 found = "which is absent" if size is None else f"{size} bytes"
                 raise InputError(
-                    f"A shard must have its {shard.bytes} bytes. Received: "
+                    f"This file must have its {shard.bytes} bytes. Received: "
                     f"{path}, {found}. Run `tfplugin preprocess --overwrite`."
                 )
 
