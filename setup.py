@@ -138,6 +138,7 @@ setuptools.setup(
     install_requires=[
         "apache-beam>=2.77,<2.80",
         "aiohttp>=3.10",
+        "datasketches>=5.1",
         "duckdb>=1.4",
         "google-crc32c>=1.6",
         "grpcio>=1.67",

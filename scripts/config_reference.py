@@ -32,12 +32,14 @@ This page is made from the classes of `tfplugin.config` by
 
 
 def sections(
-    section: type[pydantic.BaseModel], path: str, seen: set[str]
+    section: type[pydantic.BaseModel],
+    path: str,
+    seen: set[type[pydantic.BaseModel]],
 ) -> Iterator[tuple[str, type[pydantic.BaseModel]]]:
-    """The section and those below it, with the path of their keys."""
-    if path in seen:
+    """The section and those below it, each once, with its keys' path."""
+    if section in seen:
         return
-    seen.add(path)
+    seen.add(section)
     yield path, section
     for name, field in section.model_fields.items():
         for inner, suffix in nested(field.annotation, field.metadata):
@@ -51,7 +53,8 @@ def nested(annotation: Any, _: Any = None) -> Iterator[tuple[Any, str]]:
     if isinstance(annotation, type) and issubclass(
         annotation, pydantic.BaseModel
     ):
-        kinds = annotation.model_fields.get("type")
+        fields = annotation.model_fields
+        kinds = fields.get("type") or fields.get("kind")
         tags = typing.get_args(kinds.annotation) if kinds else ()
         yield annotation, f" ({' or '.join(tags)})" if tags else ""
         return
@@ -68,14 +71,15 @@ def nested(annotation: Any, _: Any = None) -> Iterator[tuple[Any, str]]:
 
 
 def descriptions(section: type[pydantic.BaseModel]) -> dict[str, str]:
-    """Key to its text in the docstring's Args."""
-    text = inspect.getdoc(section) or ""
+    """Key to its text in the docstring's Args, the bases' included."""
     found = {}
-    arguments = text.partition("Args:\n")[2]
-    for match in re.finditer(
-        r"^ {4}(\w+): (.*?)(?=^ {4}\w|\Z)", arguments, re.M | re.S
-    ):
-        found[match[1]] = " ".join(match[2].split())
+    for kind in reversed(section.__mro__):
+        text = inspect.cleandoc(kind.__doc__ or "")
+        arguments = text.partition("Args:\n")[2]
+        for match in re.finditer(
+            r"^ {4}(\w+): (.*?)(?=^ {4}\w|\Z)", arguments, re.M | re.S
+        ):
+            found[match[1]] = " ".join(match[2].split())
     return found
 
 

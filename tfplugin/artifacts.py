@@ -48,6 +48,11 @@ class DatasetFolder:
         return self.path / "rejected"
 
     @property
+    def sketches(self) -> pathlib.Path:
+        """Folder of the sketches of columns."""
+        return self.path / "sketches"
+
+    @property
     def completed(self) -> pathlib.Path:
         """The mark that is written last."""
         return self.path / "COMPLETED"

@@ -184,21 +184,6 @@ class SplitConfig(Section):
         return int(first), int(second)
 
 
-class DatasetConfig(Section):
-    """How examples are written.
-
-    Args:
-        num_shards: TFRecord files a split.
-        order: `shuffled` spreads rows over and inside shards by a seeded
-            hash; `time` keeps them in the order of `event_time`.
-        seed: Seed of that hash.
-    """
-
-    num_shards: Annotated[int, pydantic.Field(ge=1, le=99999)] = 8
-    order: Literal["shuffled", "time"] = "shuffled"
-    seed: Annotated[int, pydantic.Field(ge=0)] = 0
-
-
 class TableConfig(Section):
     """How one embedding table maps ids to rows.
 

@@ -7,6 +7,9 @@ import pydantic
 
 from tfplugin import schema
 from tfplugin.config import columns
+from tfplugin.config.dataset import DatasetConfig
+from tfplugin.config.job import AppendConfig
+from tfplugin.config.job import JobConfig
 from tfplugin.config.records import Section
 from tfplugin.config.source import SourceConfig
 from tfplugin.config.tables_optimizer import OCCURRENCES
@@ -35,6 +38,8 @@ class ExperimentConfig(Section):
         tables: Table to its mapping; tables not named take the defaults.
         model: The network.
         training: How it is trained.
+        append: What `preprocess --append` does with a later log.
+        job: How preprocessing runs.
     """
 
     name: str
@@ -50,10 +55,12 @@ class ExperimentConfig(Section):
     event_time: str | None = None
     request_id: str | None = None
     split: columns.SplitConfig
-    dataset: columns.DatasetConfig = columns.DatasetConfig()
+    dataset: DatasetConfig = DatasetConfig()
     tables: dict[str, columns.TableConfig] = {}
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+    append: AppendConfig = AppendConfig()
+    job: JobConfig = JobConfig()
 
     @pydantic.field_validator("labels", mode="before")
     @classmethod
@@ -74,6 +81,13 @@ class ExperimentConfig(Section):
                 "a split or an order by time needs `event_time`: name its "
                 "column"
             )
+        negatives = self.dataset.negatives
+        for label in negatives.labels if negatives else ():
+            if label not in self.labels:
+                raise ValueError(
+                    f"dataset.negatives.labels names `{label}`, which is no "
+                    f"label; labels are {sorted(self.labels)}"
+                )
         for objective in self.training.loss_weights:
             if objective not in self.labels:
                 raise ValueError(

@@ -195,14 +195,15 @@ def _resolve_paths(raw: dict[str, Any]) -> None:
 
 
 def _change_files(raw: dict[str, Any], change: Callable[[Any], Any]) -> None:
-    """Changes `source.files` and the side tables' files, in place."""
+    """Changes `files` of the source, its side tables and joins, in place."""
     source = raw.get("source")
     if not isinstance(source, dict):
         return
-    side_tables = source.get("side_tables")
     holders = [source]
-    if isinstance(side_tables, dict):
-        holders += [t for t in side_tables.values() if isinstance(t, dict)]
+    for key in ("side_tables", "joins"):
+        tables = source.get(key)
+        if isinstance(tables, dict):
+            holders += [t for t in tables.values() if isinstance(t, dict)]
     for holder in holders:
         files = holder.get("files")
         if isinstance(files, str):
