@@ -146,6 +146,31 @@ class WorkFolder:
         return self.path / "model"
 
     @property
+    def plan_json(self) -> pathlib.Path:
+        """`plan.json`: proposed sizes of tables, and what led to them."""
+        return self.path / "plan.json"
+
+    @property
+    def plan_yaml(self) -> pathlib.Path:
+        """`plan.yaml`: the proposal as part of a configuration."""
+        return self.path / "plan.yaml"
+
+    @property
+    def plan_page(self) -> pathlib.Path:
+        """`report/plan.html`."""
+        return self.path / "report" / "plan.html"
+
+    @property
+    def drift_json(self) -> pathlib.Path:
+        """`drift.json`: how far apart two datasets are."""
+        return self.path / "drift.json"
+
+    @property
+    def drift_page(self) -> pathlib.Path:
+        """`report/drift.html`."""
+        return self.path / "report" / "drift.html"
+
+    @property
     def report(self) -> pathlib.Path:
         """`report/index.html`."""
         return self.path / "report" / "index.html"

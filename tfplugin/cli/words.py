@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tfplugin.errors import InputError
 
-_REPEATABLE = "--set"
+_REPEATABLE = ("--set", "--sample")
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -33,10 +33,10 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     seen = set()
     for word in own:
         option = word.partition("=")[0]
-        if option in seen and option != _REPEATABLE:
+        if option in seen and option not in _REPEATABLE:
             raise InputError(
-                "An option must be given once; only --set may be repeated. "
-                f"Received: {option} twice."
+                "An option must be given once; only --set and --sample may "
+                f"be repeated. Received: {option} twice."
             )
         if option.startswith("--"):
             seen.add(option)

@@ -8,6 +8,8 @@ from tfplugin.config.columns import SplitConfig
 from tfplugin.config.columns import TableConfig
 from tfplugin.config.dataset import DatasetConfig
 from tfplugin.config.dataset import NegativesConfig
+from tfplugin.config.drift import DriftConfig
+from tfplugin.config.drift import DriftThresholds
 from tfplugin.config.experiment import ExperimentConfig
 from tfplugin.config.job import AppendConfig
 from tfplugin.config.job import JobConfig
@@ -35,6 +37,8 @@ __all__ = [
     "DatasetConfig",
     "DenseFeatureConfig",
     "EventsJoin",
+    "DriftConfig",
+    "DriftThresholds",
     "ExperimentConfig",
     "FeatureConfig",
     "IdFeatureConfig",

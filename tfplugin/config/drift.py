@@ -34,8 +34,8 @@ class DriftThresholds(Section):
             that moves by half a standard deviation.
         kolmogorov_smirnov: Largest difference of the two cumulative
             distributions, of numbers and of list lengths.
-        missing_rate: Change of the share of missing values: a column that a
-            broken feed left out.
+        missing_rate: Change of the share of missing values, or empty lists: a
+            column that a broken feed left out.
         label_rate: Change of a label's rate.
         label_rate_relative: The same over the baseline's rate: by so much
             the predictions of a calibrated model would be off.

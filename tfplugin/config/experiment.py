@@ -8,6 +8,7 @@ import pydantic
 from tfplugin import schema
 from tfplugin.config import columns
 from tfplugin.config.dataset import DatasetConfig
+from tfplugin.config.drift import DriftConfig
 from tfplugin.config.job import AppendConfig
 from tfplugin.config.job import JobConfig
 from tfplugin.config.records import Section
@@ -40,6 +41,7 @@ class ExperimentConfig(Section):
         training: How it is trained.
         append: What `preprocess --append` does with a later log.
         job: How preprocessing runs.
+        drift: How far apart two datasets may be.
     """
 
     name: str
@@ -61,6 +63,7 @@ class ExperimentConfig(Section):
     training: TrainingConfig = TrainingConfig()
     append: AppendConfig = AppendConfig()
     job: JobConfig = JobConfig()
+    drift: DriftConfig = DriftConfig()
 
     @pydantic.field_validator("labels", mode="before")
     @classmethod
@@ -87,6 +90,13 @@ class ExperimentConfig(Section):
                 raise ValueError(
                     f"dataset.negatives.labels names `{label}`, which is no "
                     f"label; labels are {sorted(self.labels)}"
+                )
+        known = {*self.features, *self.labels, *self.id_tables()}
+        for column in self.drift.columns:
+            if column not in known:
+                raise ValueError(
+                    f"drift.columns names `{column}`, which is no feature, "
+                    f"table or label; these are {sorted(known)}"
                 )
         for objective in self.training.loss_weights:
             if objective not in self.labels:

@@ -40,7 +40,21 @@ class LookupJoin(LogFiles):
 
     kind: Literal["lookup"]
     keys: Keys
-    columns: tuple[str, ...] | None = None
+    columns: Annotated[tuple[str, ...], pydantic.Field(min_length=1)] | None = (
+        None
+    )
+
+    @pydantic.field_validator("columns")
+    @classmethod
+    def _check_columns(
+        cls, value: tuple[str, ...] | None
+    ) -> tuple[str, ...] | None:
+        for name in value or ():
+            if value is not None and value.count(name) > 1:
+                raise ValueError(
+                    f"each column must be named once; received `{name}` twice"
+                )
+        return value
 
 
 class EventsJoin(LogFiles):
@@ -57,9 +71,10 @@ class EventsJoin(LogFiles):
             the `first`, or `all`.
         label: Name of the new column: 1 where an event was credited, 0 where
             none was, null where it is too early to tell.
-        mature: What becomes of rows without an event whose window reaches
-            past `complete_until`: their label is null (`mask`), or they are
-            left out (`drop`).
+        mature: What becomes of rows whose window reaches past
+            `complete_until`: the label of those without an event is null
+            (`mask`), those are left out (`drop`), or all of them are, also
+            with an event, so that the label's rate stays what it is (`gap`).
         complete_until: Moment up to which all events are known, UTC without
             a zone; None for the last event's.
     """
@@ -71,8 +86,17 @@ class EventsJoin(LogFiles):
     window: Seconds
     credit: Literal["last", "first", "all"] = "last"
     label: str
-    mature: Literal["mask", "drop"] = "mask"
+    mature: Literal["mask", "drop", "gap"] = "mask"
     complete_until: datetime.datetime | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check_label(self) -> "EventsJoin":
+        if self.label in {*self.keys, self.log_time}:
+            raise ValueError(
+                "`label` must be the name of a new column; received "
+                f"`{self.label}`, which `keys` or `log_time` names"
+            )
+        return self
 
 
 JoinConfig = Annotated[LookupJoin | EventsJoin, pydantic.Discriminator("kind")]

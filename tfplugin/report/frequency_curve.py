@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +26,7 @@ class FrequencyCurve:
         ranks: int64, shape `(num_points,)`, from 1 to `ids`; empty without
             ids.
         counts: int64, shape `(num_points,)`: the count of the id at each
-            rank, exact.
+            rank, exact; float64 within 2^-12 where older counts decay.
     """
 
     ids: int
@@ -34,14 +35,20 @@ class FrequencyCurve:
     counts: np.ndarray
 
 
-def read(folder: pathlib.Path, max_points: int = MAX_POINTS) -> FrequencyCurve:
+def read(
+    folder: pathlib.Path,
+    names: Sequence[str] = (),
+    max_points: int = MAX_POINTS,
+) -> FrequencyCurve:
     """Reads the curve of one table.
 
     Memory grows with the number of different counts, not with the number of
     ids: N occurrences have fewer than sqrt(2 N) different counts.
 
     Args:
-        folder: The table's Parquet files, with an integer column `count`.
+        folder: The table's Parquet files, with a column `count` of int64 or
+            float64.
+        names: Those of them to read; all that lie in the folder when empty.
         max_points: Bound of the number of points, about.
 
     Returns:
@@ -51,13 +58,14 @@ def read(folder: pathlib.Path, max_points: int = MAX_POINTS) -> FrequencyCurve:
         InputError: The folder holds no Parquet file, or one that is damaged
             or lacks the column.
     """
-    files = sorted(folder.glob("*.parquet"))
+    files = [folder / name for name in names]
+    files = files or sorted(folder.glob("*.parquet"))
     if not files:
         raise InputError(
             f"A table's frequencies must be Parquet files. Received: {folder}, "
             "which holds none. Run `tfplugin preprocess --overwrite`."
         )
-    values = np.empty(0, np.int64)
+    values: np.ndarray = np.empty(0, np.int64)
     numbers = np.empty(0, np.int64)
     for file in files:
         for batch in _count_batches(file):
@@ -107,11 +115,22 @@ def _count_batches(file: pathlib.Path) -> Iterator[np.ndarray]:
     try:
         with pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(_BATCH_ROWS, columns=["count"]):
-                counts = batch.column("count").cast(pa.int64())
-                yield counts.to_numpy(zero_copy_only=False)
+                counts = batch.column("count")
+                if pa.types.is_floating(counts.type):
+                    yield _thin(counts.to_numpy(zero_copy_only=False))
+                else:
+                    counts = counts.cast(pa.int64())
+                    yield counts.to_numpy(zero_copy_only=False)
     except (pa.ArrowException, KeyError, OSError) as error:
         raise InputError(
             f"A table's frequencies must be Parquet with a column `count`. "
             f"Received: {file} ({str(error).splitlines()[0]}). "
             "Run `tfplugin preprocess --overwrite`."
         ) from error
+
+
+def _thin(counts: np.ndarray) -> np.ndarray:
+    """Counts to 12 bits, so that few are different; only 1 becomes 1."""
+    fractions, exponents = np.frexp(counts)
+    thin = np.ldexp(np.rint(fractions * 4096) / 4096, exponents)
+    return np.where((thin == 1) & (counts != 1), np.nextafter(1, 2), thin)

@@ -1,34 +1,20 @@
 """The report: one HTML page that needs no network."""
 
-import importlib.resources
 import pathlib
 from collections.abc import Sequence
 
-import plotly.io
-import plotly.offline
 import yaml
 
 from tfplugin import artifacts
 from tfplugin.errors import InputError
 from tfplugin.report import data_section
+from tfplugin.report import document
 from tfplugin.report import epochs_section
 from tfplugin.report import history
 from tfplugin.report import markup
 from tfplugin.report import model_section
 from tfplugin.report import result_section
 from tfplugin.report import summary
-
-# plotly.js knows addresses of map servers; the browser is told to load
-# nothing at all, whatever a script asks for.
-_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; "
-    "script-src 'unsafe-inline'; img-src data: blob:"
-)
-_DRAW = (
-    "for (const [id, figure] of Object.entries(FIGURES)) "
-    "Plotly.newPlot(id, figure.data, figure.layout, "
-    "{displayModeBar: false, responsive: true});"
-)
 
 
 def write(work: artifacts.WorkFolder) -> pathlib.Path:
@@ -56,11 +42,7 @@ def write(work: artifacts.WorkFolder) -> pathlib.Path:
     tfplugin.errors.InputError: A dataset must end in a file COMPLETED. ...
     """
     work.dataset.require_completed()
-    text = _page(work)
-    work.report.parent.mkdir(parents=True, exist_ok=True)
-    temporary = work.report.with_name(work.report.name + ".tmp")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(work.report)
+    document.write(work.report, _page(work))
     return work.report
 
 
@@ -93,7 +75,7 @@ def _page(work: artifacts.WorkFolder) -> str:
         markup.element("main", *(section.html() for section in sections)),
     )
     drawn = [picture for section in sections for picture in section.pictures]
-    return _document(title, body, drawn)
+    return document.render(title, body, drawn)
 
 
 def _config_text(path: pathlib.Path) -> str | None:
@@ -143,46 +125,3 @@ def _contents(sections: Sequence[markup.Section]) -> markup.Html:
         ),
         aria_label="Contents",
     )
-
-
-def _document(
-    title: str, body: markup.Html, drawn: Sequence[markup.Picture]
-) -> str:
-    """The whole page; its text comes before the megabytes of plotly.js."""
-    parts = [
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "\n",
-        markup.element("title", title),
-        "\n",
-        markup.element("style", markup.Html("\n" + _style())),
-        "\n</head>\n<body>\n",
-        body,
-    ]
-    if drawn:
-        parts += [
-            markup.element("noscript", "The pictures need JavaScript."),
-            _script(plotly.offline.get_plotlyjs()),
-            _script(f"const FIGURES = {_figures(drawn)};\n{_DRAW}"),
-        ]
-    return "".join([*parts, "\n</body>\n</html>\n"])
-
-
-def _style() -> str:
-    package = importlib.resources.files("tfplugin.report")
-    return package.joinpath("style.css").read_text("utf-8")
-
-
-def _figures(drawn: Sequence[markup.Picture]) -> str:
-    texts = (
-        f'"{picture.id}": '
-        # The engine is named: which one is installed must not change a page.
-        + plotly.io.to_json(picture.figure, validate=False, engine="json")
-        for picture in drawn
-    )
-    return "{" + ",\n".join(texts).replace("<", "\\u003c") + "}"
-
-
-def _script(text: str) -> markup.Html:
-    return markup.element("script", markup.Html(f"\n{text}\n"))

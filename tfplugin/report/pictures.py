@@ -53,7 +53,7 @@ def rank_frequency(
     >>> rank_frequency(one, 10, 5).data[0].y
     (5,)
     """
-    figure = go.Figure(layout=_layout())
+    figure = go.Figure(layout=layout())
     figure.add_scatter(
         x=curve.ranks.tolist(),
         y=curve.counts.tolist(),
@@ -71,8 +71,8 @@ def rank_frequency(
             marker={"color": SEEN_ONCE, "size": 5},
             hoverinfo="skip",
         )
-    figure.update_xaxes(**_log_axis(max_ids), title_text="rank of the id")
-    figure.update_yaxes(**_log_axis(max_count), title_text="times seen")
+    figure.update_xaxes(**log_axis(max_ids), title_text="rank of the id")
+    figure.update_yaxes(**log_axis(max_count), title_text="times seen")
     return figure
 
 
@@ -102,7 +102,7 @@ def metric_by_epoch(
     span = _span([*training, *validation])
     if span is None:
         return None
-    figure = go.Figure(layout=_layout())
+    figure = go.Figure(layout=layout())
     lines = (
         ("training", training, TRAINING, "dash", "circle-open"),
         ("validation", validation, VALIDATION, "solid", "circle"),
@@ -158,8 +158,15 @@ def _mark(
         )
 
 
-def _layout() -> dict[str, Any]:
-    """No title, no legend: both are HTML, which wraps where a figure cuts."""
+def layout() -> dict[str, Any]:
+    """What all figures have in common.
+
+    No title, no legend: both are HTML, which wraps where a figure cuts.
+
+    Example:
+    >>> layout()["showlegend"]
+    False
+    """
     axis = {
         "automargin": True,
         "fixedrange": True,
@@ -189,7 +196,16 @@ def _layout() -> dict[str, Any]:
     }
 
 
-def _log_axis(largest: int) -> dict[str, Any]:
+def log_axis(largest: float) -> dict[str, Any]:
+    """A logarithmic axis from 1 to `largest`.
+
+    Args:
+        largest: The largest value, at least 1.
+
+    Example:
+    >>> log_axis(1000)["type"]
+    'log'
+    """
     decades = math.log10(max(largest, 10))
     return {
         "type": "log",
