@@ -1,7 +1,8 @@
 """Packaging; versions that run together are in requirements.lock.
 
-The C++ operators of tfplugin/kernels are built where a C++ compiler is; without
-one, or if that fails, the package is complete without them.
+The C++ operators of tfplugin/kernels and the C++ library of beam_jobs/counting
+are built where a C++ compiler is; without one, or if that fails, the package is
+complete without them.
 """
 
 import importlib.metadata
@@ -25,20 +26,30 @@ VERSION = re.search(
 
 TENSORFLOW = "tensorflow>=2.21,<2.22"
 OPERATORS = "tfplugin.kernels.operators"
+COUNTING = "beam_jobs.counting.libcounting"
 
 
-class BuildOperators(build_ext.build_ext):
-    """Builds the operators against the TensorFlow that is installed."""
+class BuildExtensions(build_ext.build_ext):
+    """Builds the operators against the TensorFlow that is installed.
+
+    The library for counting ids is built against nothing.
+    """
 
     def get_ext_filename(self, fullname):
         # Called with the dotted name and with its last part alone.
         *folders, name = fullname.split(".")
-        if name != OPERATORS.rpartition(".")[2]:
+        # The names that tfplugin.kernels.loading and
+        # beam_jobs.counting.library look for.
+        if name == OPERATORS.rpartition(".")[2]:
+            name = f"operators_tf{tensorflow_version()}"
+        elif name != COUNTING.rpartition(".")[2]:
             return super().get_ext_filename(fullname)
-        # The name that tfplugin.kernels.loading looks for.
-        return os.path.join(*folders, f"operators_tf{tensorflow_version()}.so")
+        return os.path.join(*folders, f"{name}.so")
 
     def build_extension(self, extension):
+        if extension.name != OPERATORS:
+            super().build_extension(extension)
+            return
         try:
             import tensorflow as tf
         except ImportError as error:
@@ -65,35 +76,39 @@ def has_compiler():
     return shutil.which(compiler.split()[0]) is not None
 
 
-def operators():
-    """The extension, if there is any hope to build it."""
+def extensions():
+    """What there is any hope to build."""
     if sys.platform != "linux" or not has_compiler():
         print("tfplugin: no C++ compiler, so no C++ kernels are built")
         return []
-    sources = HERE / "tfplugin" / "kernels"
+    return [
+        extension(
+            OPERATORS,
+            "-fno-math-errno",
+            "-fno-trapping-math",
+            "-fopenmp-simd",
+            "-Wno-deprecated-declarations",
+        ),
+        extension(COUNTING, "-std=c++17"),
+    ]
+
+
+def extension(full_name, *options):
+    folder = HERE.joinpath(*full_name.split(".")[:-1])
     names = [
         os.path.relpath(path, HERE)
         for pattern in ("*.cc", "*.h", "*.inc")
-        for path in sorted(sources.glob(pattern))
+        for path in sorted(folder.glob(pattern))
     ]
-    return [
-        setuptools.Extension(
-            OPERATORS,
-            sources=[name for name in names if name.endswith(".cc")],
-            depends=[name for name in names if not name.endswith(".cc")],
-            language="c++",
-            # No -march: what a processor may have is chosen at run time.
-            extra_compile_args=[
-                "-O3",
-                "-g0",
-                "-fno-math-errno",
-                "-fno-trapping-math",
-                "-fopenmp-simd",
-                "-Wno-deprecated-declarations",
-            ],
-            optional=True,
-        )
-    ]
+    return setuptools.Extension(
+        full_name,
+        sources=[name for name in names if name.endswith(".cc")],
+        depends=[name for name in names if not name.endswith(".cc")],
+        language="c++",
+        # No -march: what a processor may have is chosen at run time.
+        extra_compile_args=["-O3", "-g0", *options],
+        optional=True,
+    )
 
 
 TEST = [
@@ -110,7 +125,7 @@ TEST = [
     "types-PyYAML",
 ]
 
-EXTENSIONS = operators()
+EXTENSIONS = extensions()
 
 setuptools.setup(
     name="tfplugin",
@@ -127,7 +142,7 @@ setuptools.setup(
     ),
     package_data={"tfplugin.report": ["style.css"]},
     ext_modules=EXTENSIONS,
-    cmdclass={"build_ext": BuildOperators},
+    cmdclass={"build_ext": BuildExtensions},
     # Only for the operators, and only where they can be built.
     setup_requires=(
         [TENSORFLOW]

@@ -45,7 +45,10 @@ class ExampleBatch:
 
     def train(self) -> "ExampleBatch":
         """The training rows."""
-        keep = self.splits == splits.TRAIN
+        return self.take(self.splits == splits.TRAIN)
+
+    def take(self, keep: Bools) -> "ExampleBatch":
+        """The rows where `keep` is True."""
         return ExampleBatch(
             self.file,
             self.positions[keep],
@@ -83,6 +86,7 @@ class Columns:
         experiment: The configuration.
         log_schema: Columns after the select.
         cut_offs: First seconds of validation and test, by time.
+        only_split: The split that all rows go to; None to split them.
 
     Raises:
         InputError: A column is absent, or its type can never do.
@@ -93,8 +97,10 @@ class Columns:
         experiment: config.ExperimentConfig,
         log_schema: pa.Schema,
         cut_offs: tuple[int, int] | None = None,
+        only_split: str | None = None,
     ) -> None:
         self._split = experiment.split
+        self._only_split = only_split
         self._cut_offs = cut_offs
         self._roles = list(roles(experiment))
         check_present(experiment, log_schema.names)
@@ -133,6 +139,9 @@ class Columns:
     def _splits(
         self, rows: pa.RecordBatch, arrays: dict[str, pa.Array]
     ) -> splits.Splits:
+        if self._only_split is not None:
+            split = schema.SPLITS.index(self._only_split)
+            return np.full(rows.num_rows, split, np.uint8)
         if self._split.by == "hash":
             columns = [rows.column(name) for name in self._split.columns]
             hashes = row_hash.hash_columns(columns, self._split.seed)
@@ -207,17 +216,23 @@ def log_columns(experiment: config.ExperimentConfig) -> list[str]:
     return list(dict.fromkeys([*names, *experiment.split.columns]))
 
 
-def csv_types(experiment: config.ExperimentConfig) -> dict[str, pa.DataType]:
-    """Types of CSV columns that roles settle; others are inferred."""
+def column_types(
+    experiment: config.ExperimentConfig,
+) -> dict[str, pa.DataType]:
+    """Types of log columns that roles settle; others are inferred."""
     types: dict[str, pa.DataType] = {}
     selected = experiment.source.select is not None
+    csv = experiment.source.format == "csv"
+    if selected and not csv:
+        return types
     for name, feature in experiment.features.items():
         column = feature.column or name
         if isinstance(feature, config.IdFeatureConfig):
-            if feature.dtype == "string":
-                types[column] = pa.string()
-            elif not selected:
-                types[column] = pa.int64()
+            kind = pa.string() if feature.dtype == "string" else pa.int64()
+            if feature.type == "id_list" and not csv:
+                kind = pa.list_(kind)
+            if feature.dtype == "string" or not selected:
+                types[column] = kind
         elif not selected:
             types[column] = pa.float64()
     if selected:
@@ -343,6 +358,25 @@ def _schema(
         event_time=experiment.event_time is not None,
         request_id=dtype(experiment.request_id),
         order=experiment.dataset.order,
+        format=experiment.dataset.format,
+        rows_per_record=(
+            experiment.dataset.rows_per_record
+            if experiment.dataset.format == "packed"
+            else None
+        ),
+        negatives=_sampling(experiment.dataset.negatives),
+    )
+
+
+def _sampling(
+    negatives: config.NegativesConfig | None,
+) -> schema.NegativeSampling | None:
+    if negatives is None:
+        return None
+    return schema.NegativeSampling(
+        labels=negatives.labels,
+        rate=negatives.rate,
+        splits=negatives.splits,
     )
 
 

@@ -65,9 +65,9 @@ def cast(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, Bools]:
 
     Example:
     >>> import pyarrow as pa
-    >>> values, bad = cast(pa.array(["7", " 8", "x", ""]), pa.int64())
+    >>> values, bad = cast(pa.array(["7", " 8", "9.0", "x", ""]), pa.int64())
     >>> values.to_pylist(), bad.tolist()
-    ([7, 8, None, None], [False, False, True, False])
+    ([7, 8, 9, None, None], [False, False, False, True, False])
     """
     if pa.types.is_string(array.type) and not pa.types.is_string(kind):
         return _parse(array, kind)
@@ -92,6 +92,11 @@ def _parse(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, Bools]:
         trimmed = pc.utf8_trim_whitespace(array)
         empty = pc.equal(trimmed, "")
         trimmed = pc.if_else(empty, pa.scalar(None, pa.string()), trimmed)
+        if pa.types.is_integer(kind):
+            # Writers make 7.0 of 7 in a column that has a null.
+            trimmed = pc.replace_substring_regex(
+                trimmed, r"^([+-]?[0-9]+)\.0*$", r"\1"
+            )
     hopeless = _hopeless(trimmed, kind)
     hopeful = pc.if_else(pa.array(hopeless), None, trimmed)
     values, bad = _without_failures(hopeful, kind)

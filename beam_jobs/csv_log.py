@@ -1,15 +1,13 @@
 """A log in CSV: byte ranges of plain files, or whole compressed files."""
 
-import contextlib
 import csv
 import dataclasses
-import gzip
+import functools
 import io
-import zlib
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,34 +17,11 @@ from beam_jobs import conversions
 from beam_jobs import csv_lines
 from beam_jobs import csv_types
 from beam_jobs import log_files
+from beam_jobs import text_files
+from beam_jobs.log_files import Block
 from beam_jobs.log_files import LogFile
 from tfplugin.config import CsvOptions
 from tfplugin.errors import InputError
-
-#: Bytes of a block of a plain file, and of a piece that is parsed at once.
-BLOCK_BYTES = 1 << 24
-
-_HEAD_BYTES = 1 << 20
-#: Rows of all heads together that types are inferred from, about.
-_HEAD_ROWS = 100_000
-_MIN_HEAD_ROWS = 1000
-_BOM = b"\xef\xbb\xbf"
-_GZIP = b"\x1f\x8b"
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """A part of one file that is read at once.
-
-    Args:
-        file: The file.
-        start: First byte.
-        stop: Byte after the last; None for the end of the file.
-    """
-
-    file: LogFile
-    start: int
-    stop: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +30,11 @@ class _Head:
 
     Args:
         names: Its columns.
-        data_start: Byte after the header line, in the decompressed file.
-        compressed: Whether it is gzip.
+        start: Where its rows begin.
     """
 
     names: tuple[str, ...]
-    data_start: int
-    compressed: bool
+    start: text_files.Start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,17 +57,29 @@ class CsvLog:
     names: tuple[str, ...]
     inferred: csv_types.Inferred
 
+    #: What positions of rows count.
+    position_kind: ClassVar[str] = "byte"
+
+    def only(self, columns: Sequence[str]) -> "CsvLog":
+        """The same rows with fewer columns."""
+        fields = [self.schema.field(name) for name in columns]
+        return dataclasses.replace(self, schema=pa.schema(fields))
+
+    def advice_on_empty(self) -> str:
+        """What to declare for columns without a value; '' for none."""
+        return self.inferred.advice_on_empty()
+
     def blocks(self) -> list[Block]:
         """Parts to read, the same whatever the engine."""
-        blocks = []
-        for file, head in zip(self.files, self.heads, strict=True):
-            if head.compressed or self.options.quoted_newlines:
-                blocks.append(Block(file, head.data_start, None))
-                continue
-            for start in range(head.data_start, file.size, BLOCK_BYTES):
-                stop = min(start + BLOCK_BYTES, file.size)
-                blocks.append(Block(file, start, stop))
-        return blocks
+        return [
+            block
+            for file, head in zip(self.files, self.heads, strict=True)
+            for block in text_files.blocks(
+                file,
+                head.start,
+                splittable=not self.options.quoted_newlines,
+            )
+        ]
 
     def read(
         self, block: Block
@@ -102,14 +87,13 @@ class CsvLog:
         """Rows of a block, and its malformed rows.
 
         Raises:
-            InputError: The file is cut off or damaged.
+            InputError: The file is cut off, damaged or changed.
         """
         head = self.heads[block.file.index]
-        if block.stop is None:
-            pieces = _stream(block.file, head, self.options.quoted_newlines)
-        else:
-            pieces = _read_range(block.file, head, block.start, block.stop)
-        for offset, text in pieces:
+        find_lines = functools.partial(
+            csv_lines.find_lines, quoted_newlines=self.options.quoted_newlines
+        )
+        for offset, text in text_files.read(block, head.start, find_lines):
             try:
                 parsed = csv_lines.parse(
                     text,
@@ -192,9 +176,9 @@ def open_csv(
             a column twice, a file lacks a column that the first has, or a
             type is declared for a column that there is not.
     """
-    texts = [_read_head(file) for file in files]
+    texts = [text_files.read_head(file) for file in files]
     heads = tuple(
-        _parse_head(file, *text, options)
+        _parse_head(file, text, options)
         for file, text in zip(files, texts, strict=True)
     )
     names = [head.names for head in heads]
@@ -202,12 +186,10 @@ def open_csv(
     known = {**types, **csv_types.declared(options.types, names[0], key)}
     unknown = [name for name in wanted if name not in known]
     found: dict[str, pa.DataType | None] = dict.fromkeys(unknown)
-    rows = max(_MIN_HEAD_ROWS, _HEAD_ROWS // len(files))
-    for file, (text, _), head in zip(files, texts, heads, strict=True):
+    rows = text_files.head_rows(len(files))
+    for file, text, head in zip(files, texts, heads, strict=True):
         try:
-            kinds = _infer(
-                text[head.data_start :], head, unknown, options, rows
-            )
+            kinds = _infer(text, head, unknown, options, rows)
         except (InputError, pa.ArrowInvalid) as error:
             raise _malformed(file, error) from error
         found = {
@@ -226,57 +208,16 @@ def _malformed(file: LogFile, error: Exception) -> InputError:
     return InputError(f"{file.path} must be CSV. Received: {reason}")
 
 
-@contextlib.contextmanager
-def _open(file: LogFile, compressed: bool) -> Iterator[Any]:
-    with log_files.open_stored(file.path) as stream:
-        if not compressed:
-            yield stream
-            return
-        # It does not close the stream below it.
-        with gzip.GzipFile(fileobj=stream) as text:
-            yield text
-
-
-def _reading(file: LogFile, read: Callable[[], bytes]) -> bytes:
-    """Calls `read`; a cut or damaged gzip file becomes an `InputError`."""
-    try:
-        return read()
-    except (EOFError, OSError, zlib.error) as error:
-        raise InputError(
-            f"A .gz file must be whole. Received: {file.path}, which is cut "
-            f"off or damaged ({error}). Fetch it again."
-        ) from error
-
-
-def _read_head(file: LogFile) -> tuple[bytes, bool]:
-    """The first bytes, decompressed, and whether they were compressed."""
-    with log_files.open_stored(file.path) as stream:
-        compressed = stream.read(2) == _GZIP
-    if file.path.endswith(".gz") and not compressed:
-        raise InputError(
-            f"A .gz file must hold gzip. Received: {file.path}, which does "
-            "not. Rename it or compress it."
-        )
-    with _open(file, compressed) as stream:
-        text = _reading(file, lambda: bytes(stream.read(_HEAD_BYTES)))
-    if not text.removeprefix(_BOM).strip():
-        raise InputError(
-            f"A file of the log must hold rows. Received: {file.path}, which "
-            "is empty. Remove or replace it."
-        )
-    return text, compressed
-
-
 def _parse_head(
-    file: LogFile, text: bytes, compressed: bool, options: CsvOptions
+    file: LogFile, head: text_files.Head, options: CsvOptions
 ) -> _Head:
-    start = len(_BOM) if text.startswith(_BOM) else 0
+    start = head.start
     if options.column_names is not None:
-        return _Head(options.column_names, start, compressed)
-    lines = csv_lines.find_lines(text[start:], quoted_newlines=True)
-    stop = start + int(lines.ends[0])
+        return _Head(options.column_names, start)
+    lines = csv_lines.find_lines(head.text, quoted_newlines=True)
+    stop = int(lines.ends[0])
     try:
-        line = text[start:stop].decode("utf-8")
+        line = head.text[:stop].decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(
             f"A CSV file must be UTF-8. Received: {file.path}, whose first "
@@ -300,21 +241,23 @@ def _parse_head(
                 f"with `{name}` twice. Rename one, or set "
                 "`source.csv.column_names`."
             )
-    return _Head(names, stop + 1, compressed)
+    after = dataclasses.replace(start, byte=start.byte + stop + 1)
+    return _Head(names, after)
 
 
 def _infer(
-    text: bytes,
+    found: text_files.Head,
     head: _Head,
     columns: list[str],
     options: CsvOptions,
     rows: int,
 ) -> dict[str, pa.DataType | None]:
     """Types of columns by the first rows of a file."""
+    text = found.text[head.start.byte - found.start.byte :]
     lines = csv_lines.find_lines(text, quoted_newlines=options.quoted_newlines)
     count = len(lines.starts)
     # The head of a longer file may end inside a line.
-    if count > 1 and head.data_start + len(text) >= _HEAD_BYTES:
+    if count > 1 and not found.whole:
         count -= not lines.complete
     count = min(count, rows)
     if not count or not columns:
@@ -327,55 +270,6 @@ def _infer(
         options=options,
     )
     return {name: csv_types.infer(parsed.table[name]) for name in columns}
-
-
-def _read_range(
-    file: LogFile, head: _Head, start: int, stop: int
-) -> Iterator[tuple[int, bytes]]:
-    """The lines that begin in [start, stop)."""
-    with _open(file, compressed=False) as stream:
-        if start > head.data_start:
-            # A line begins at `start` if the byte before ends one.
-            stream.seek(start - 1)
-            start += len(_until_newline(stream)) - 1
-        else:
-            stream.seek(start)
-        if start >= stop:
-            return
-        text = stream.read(stop - start)
-        if not text.endswith(b"\n"):
-            text += _until_newline(stream)
-    yield start, text
-
-
-def _until_newline(stream: Any) -> bytes:
-    """Bytes up to and with the next line break, or to the end."""
-    found = b""
-    while chunk := stream.read(1 << 16):
-        end = chunk.find(b"\n")
-        if end >= 0:
-            stream.seek(end + 1 - len(chunk), io.SEEK_CUR)
-            return found + chunk[: end + 1]
-        found += chunk
-    return found
-
-
-def _stream(
-    file: LogFile, head: _Head, quoted_newlines: bool
-) -> Iterator[tuple[int, bytes]]:
-    """Pieces of whole lines of a file that is read from its beginning."""
-    with _open(file, head.compressed) as stream:
-        _reading(file, lambda: bytes(stream.read(head.data_start)))
-        offset, rest = head.data_start, b""
-        while chunk := _reading(file, lambda: bytes(stream.read(BLOCK_BYTES))):
-            rest += chunk
-            lines = csv_lines.find_lines(rest, quoted_newlines=quoted_newlines)
-            cut = len(rest) if lines.complete else int(lines.starts[-1])
-            if cut:
-                yield offset, rest[:cut]
-                offset, rest = offset + cut, rest[cut:]
-        if rest:
-            yield offset, rest
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

@@ -1,44 +1,38 @@
 """Id frequencies: how often each id occurs in training rows."""
 
-import pathlib
+import concurrent.futures
+import os
+import threading
+import weakref
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
-from typing import NamedTuple
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 
+from beam_jobs import count_files
+from beam_jobs import count_pieces
+from beam_jobs import counting
 from beam_jobs import id_counts
 from beam_jobs import pipelines
-from tfplugin import artifacts
+from beam_jobs import storage
+from beam_jobs.count_files import TableSummary
+from beam_jobs.count_pieces import Piece
 from tfplugin import schema as schemas
+
+__all__ = ["CountIds", "TableSummary"]
 
 #: Files a table, and parts by which ids are merged.
 NUM_SHARDS = 8
 
-#: Rows of a bundle that are counted at once, and rows of counts that are
-#: merged at once: what bounds a worker's memory.
-_ROWS_AT_ONCE = 1 << 18
-_COUNTS_AT_ONCE = 1 << 21
+#: Rows that are counted at once.
+_ROWS_AT_ONCE = 1 << 16
 
-
-class TableSummary(NamedTuple):
-    """What one file of id frequencies holds.
-
-    Args:
-        table: Its embedding table.
-        file: The file; `rows` are distinct ids.
-        occurrences: Sum of their counts.
-        ids_seen_once: Ids with count 1.
-    """
-
-    table: str
-    file: schemas.Shard
-    occurrences: int
-    ids_seen_once: int
+#: Less memory than this is not divided among threads that write files.
+_MEMORY_OF_A_THREAD = 1 << 27
 
 
 class CountIds(beam.PTransform):
@@ -47,155 +41,267 @@ class CountIds(beam.PTransform):
     Input: `pyarrow.RecordBatch`es of training rows, as in `ExampleBatch`.
     Output: one `TableSummary` a file.
 
-    A bundle counts its rows by Arrow's `value_counts`; what is shuffled are
-    tables of counts, keyed by (table, hash of the id), never single ids.
+    A file holds the ids of one hash, most frequent first, equal counts by
+    rising id: `id`, `count`, `label_NAME` and, where rows have `event_time`,
+    `first_day` and `last_day` (date32; null without a known moment).
+
+    Counts are exact in any memory. A bundle counts its rows in hash tables,
+    in threads of its own; when these reach their share of `memory`, they are
+    written as pieces sorted by hash, and what is shuffled are the pieces'
+    places. A file is made of its pieces at once if they fit, or else range of
+    hashes by range of hashes, whose sorted results are merged.
 
     Args:
         schema: Features, tables and labels.
-        folder: Where to write.
+        paths: Where to write.
+        memory: Bytes that one worker may hold for this.
         num_shards: Files a table.
+        subfolder: Folder of the files inside their table's folder.
+        earlier: Table to files of counts that are added to those of the
+            rows, in the order of their numbers.
+        factor: What earlier counts are multiplied by. Unless it is 1, and
+            where earlier counts are float64, so are the new ones.
+
+    Example:
+    >>> import glob
+    >>> import pathlib
+    >>> import tempfile
+    >>> import pyarrow.parquet as pq
+    >>> user = schemas.IdFeature(dtype="int64", table="user")
+    >>> schema = schemas.Schema(id_features={"user": user}, labels=())
+    >>> batch = pa.RecordBatch.from_pydict({"user": [7, 8, 7]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths = storage.DatasetPaths(folder)
+    ...     with pipelines.pipeline([]) as pipeline:
+    ...         _ = (
+    ...             pipeline
+    ...             | beam.Create([batch])
+    ...             | CountIds(schema, paths, num_shards=1)
+    ...         )
+    ...     (name,) = pathlib.Path(paths.id_frequencies("user")).iterdir()
+    ...     pq.read_table(name).to_pylist()
+    [{'id': 7, 'count': 2}, {'id': 8, 'count': 1}]
     """
 
     def __init__(
         self,
         schema: schemas.Schema,
-        folder: artifacts.DatasetFolder,
+        paths: storage.DatasetPaths,
+        *,
+        memory: int = 1 << 30,
         num_shards: int = NUM_SHARDS,
+        subfolder: str = "",
+        earlier: Mapping[str, Sequence[str]] | None = None,
+        factor: float = 1.0,
     ) -> None:
         super().__init__()
         self._schema = schema
-        self._folder = folder
+        self._paths = paths
+        self._memory = memory
         self._num_shards = num_shards
+        self._subfolder = subfolder
+        self._earlier = earlier or {}
+        self._factor = factor
 
     def expand(self, rows: beam.pvalue.PCollection) -> beam.pvalue.PCollection:
         """Builds the steps."""
-        keys = [
-            ((table, shard), b"")
-            for table in self._schema.table_features()
-            for shard in range(self._num_shards)
+        every = [
+            ((target.table, target.number), target)
+            for target in self._targets()
         ]
         counts = rows | "Count" >> beam.ParDo(
-            _CountBundle(self._schema, self._num_shards)
+            _CountBundle(
+                self._schema,
+                self._paths.temporary,
+                self._num_shards,
+                self._memory // 2,
+            )
         )
-        every = rows.pipeline | "EveryFile" >> beam.Create(keys)
+        files = rows.pipeline | "EveryFile" >> beam.Create(every)
         return (
-            (counts, every)
+            (counts, files)
             | "AndEmptyFiles" >> beam.Flatten()
             | "ByTableAndShard" >> beam.GroupByKey()
             | "WriteCounts"
             >> beam.ParDo(
-                _WriteCounts(self._schema, self._folder, self._num_shards)
+                _WriteCounts(self._paths.temporary, self._memory // 2)
             )
         )
 
+    def _targets(self) -> Iterator[count_files.Target]:
+        for table in self._schema.table_features():
+            earlier = tuple(self._earlier.get(table, ()))
+            decayed = self._factor != 1.0 or count_files.are_floats(earlier)
+            for number in range(self._num_shards):
+                name = f"part-{number:05d}-of-{self._num_shards:05d}.parquet"
+                yield count_files.Target(
+                    table=table,
+                    kind=id_counts.kind_of(self._schema, table),
+                    folder=self._paths.id_frequencies(table),
+                    name=f"{self._subfolder}/{name}".lstrip("/"),
+                    number=number,
+                    num_files=self._num_shards,
+                    earlier=earlier,
+                    factor=self._factor,
+                    decayed=decayed,
+                )
+
+
+class _Held:
+    """Bytes of all bundles that this process counts side by side."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bundles: weakref.WeakSet[_CountBundle] = weakref.WeakSet()
+
+    def add(self, bundle: "_CountBundle") -> None:
+        """A bundle begins; it tells what it holds as `held`."""
+        with self._lock:
+            self._bundles.add(bundle)
+
+    def is_too_much(self, bundle: "_CountBundle", memory: int) -> bool:
+        """Whether a bundle has to give up what it holds."""
+        with self._lock:
+            held = [other.held for other in self._bundles]
+        # The largest first: small pieces would be many.
+        return sum(held) > memory and bundle.held * 2 >= max(held)
+
+
+_held = _Held()
+
 
 class _CountBundle(beam.DoFn):
-    """Batches of a bundle → ((table, shard), counts as Arrow IPC)."""
-
-    def __init__(self, schema: schemas.Schema, num_shards: int) -> None:
-        self._schema = schema
-        self._num_shards = num_shards
-
-    def start_bundle(self) -> None:
-        self._rows: list[pa.RecordBatch] = []
-        self._num_rows = 0
-        self._counts: dict[str, list[pa.Table]] = {
-            table: [] for table in self._schema.table_features()
-        }
-
-    def process(self, rows: pa.RecordBatch) -> Iterator[Any]:
-        self._rows.append(rows)
-        self._num_rows += rows.num_rows
-        if self._num_rows >= _ROWS_AT_ONCE:
-            self._count()
-            for table, counts in self._counts.items():
-                if sum(c.num_rows for c in counts) < _COUNTS_AT_ONCE:
-                    continue
-                merged = id_counts.merge(counts)
-                self._counts[table] = [merged]
-                if merged.num_rows >= _COUNTS_AT_ONCE // 2:
-                    self._counts[table] = []
-                    yield from self._divide(table, merged)
-
-    def finish_bundle(self) -> Iterator[Any]:
-        if self._rows:
-            self._count()
-        for table, counts in self._counts.items():
-            if counts:
-                merged = id_counts.merge(counts)
-                for element in self._divide(table, merged):
-                    yield pipelines.at_bundle_end(element)
-        self.start_bundle()
-
-    def _count(self) -> None:
-        table = pa.Table.from_batches(self._rows).combine_chunks()
-        rows = table.to_batches()
-        for name, features in self._schema.table_features().items():
-            for batch in rows:
-                counted = id_counts.count(batch, features, self._schema.labels)
-                self._counts[name].append(counted)
-        self._rows, self._num_rows = [], 0
-
-    def _divide(self, table: str, counts: pa.Table) -> Iterator[Any]:
-        divided = id_counts.divide(counts, self._num_shards)
-        for shard, part in divided.items():
-            yield (table, shard), _to_bytes(part)
-
-
-class _WriteCounts(beam.DoFn):
-    """((table, shard), counts) → a Parquet file and its `TableSummary`."""
+    """Batches of a bundle → ((table, shard), `Piece`)."""
 
     def __init__(
         self,
         schema: schemas.Schema,
-        folder: artifacts.DatasetFolder,
+        temporary: str,
         num_shards: int,
+        memory: int,
     ) -> None:
         self._schema = schema
-        self._folder = folder
+        self._temporary = temporary
         self._num_shards = num_shards
+        self._memory = memory
+        self._kinds = {
+            table: id_counts.kind_of(schema, table)
+            for table in schema.table_features()
+        }
+        self.held = 0
 
-    def process(
-        self, element: tuple[tuple[str, int], Iterable[bytes]]
-    ) -> Iterator[TableSummary]:
-        (table, shard), parts = element
-        dtype = self._schema.table_dtype(table)
-        tables = [id_counts.empty(dtype, self._schema.labels)]
-        for part in parts:
-            if part:
-                tables.append(_from_bytes(part))
-        counts = id_counts.most_frequent_first(id_counts.merge(tables))
-        name = f"part-{shard:05d}-of-{self._num_shards:05d}.parquet"
-        path = self._folder.id_frequencies(table) / name
-        _write(counts, path)
-        column = counts[id_counts.COUNT].to_numpy()
-        yield TableSummary(
-            table,
-            schemas.Shard(
-                name=name,
-                rows=counts.num_rows,
-                bytes=path.stat().st_size,
-                crc32c=artifacts.file_crc32c(path),
-            ),
-            int(column.sum()),
-            int(np.count_nonzero(column == 1)),
+    def setup(self) -> None:
+        self._threads = concurrent.futures.ThreadPoolExecutor(
+            min(os.cpu_count() or 1, len(self._kinds), 4) or 1,
+            "count_ids",
         )
 
+    def teardown(self) -> None:
+        self._threads.shutdown()
 
-def _write(counts: pa.Table, path: pathlib.Path) -> None:
-    """Writes under a temporary name first: a retried task may be cut off."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    pyarrow.parquet.write_table(counts, temporary, compression="zstd")
-    temporary.replace(path)
+    def start_bundle(self) -> None:
+        self._rows: list[pa.RecordBatch] = []
+        self._num_rows = self._bytes = 0
+        self._working: list[concurrent.futures.Future[None]] = []
+        self._begin()
+        _held.add(self)
+
+    def process(self, rows: pa.RecordBatch) -> Iterator[Any]:
+        # All ids may be new, and take several times the bytes of their rows.
+        most_bytes = max(1, self._memory // 32)
+        step = max(1, rows.num_rows * most_bytes // max(1, rows.nbytes))
+        for first in range(0, rows.num_rows, step):
+            part = rows.slice(first, step)
+            self._rows.append(part)
+            self._num_rows += part.num_rows
+            self._bytes += part.nbytes
+            if self._num_rows >= _ROWS_AT_ONCE or self._bytes >= most_bytes:
+                yield from self._count()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for element in (*self._count(), *self._write()):
+            yield pipelines.at_bundle_end(element)
+
+    def _begin(self) -> None:
+        self._tables = {
+            table: counting.for_rows(kind)
+            for table, kind in self._kinds.items()
+        }
+        self.held = 0
+
+    def _count(self) -> Iterator[Any]:
+        """Counts what waits while the next rows are read; yields if full."""
+        if not self._rows:
+            return
+        read = [
+            counting.read_rows(
+                batch, self._schema.labels, days=self._schema.event_time
+            )
+            for batch in self._rows
+        ]
+        self._rows, self._num_rows, self._bytes = [], 0, 0
+        self._wait()
+        self.held = sum(table.nbytes for table in self._tables.values())
+        full = any(table.is_full for table in self._tables.values())
+        if full or _held.is_too_much(self, self._memory * 3 // 4):
+            yield from self._write()
+        self._working = [
+            self._threads.submit(self._tables[table].add_rows, read, features)
+            for table, features in self._schema.table_features().items()
+        ]
+
+    def _wait(self) -> None:
+        for work in self._working:
+            work.result()
+        self._working = []
+
+    def _write(self) -> Iterator[Any]:
+        self._wait()
+        yield from count_pieces.write(
+            self._tables,
+            self._num_shards,
+            self._temporary,
+            count_pieces.block_rows(self._memory),
+        )
+        self._begin()
 
 
-def _to_bytes(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
+class _WriteCounts(beam.DoFn):
+    """((table, shard), its `Target` and `Piece`s) → a file's summary."""
 
+    def __init__(self, temporary: str, memory: int) -> None:
+        self._temporary = temporary
+        self._num_threads = min(
+            os.cpu_count() or 1, max(1, memory // _MEMORY_OF_A_THREAD), 4
+        )
+        self._memory = memory // self._num_threads
 
-def _from_bytes(data: bytes) -> pa.Table:
-    return pa.ipc.open_stream(data).read_all()
+    def setup(self) -> None:
+        self._threads = concurrent.futures.ThreadPoolExecutor(
+            self._num_threads, "write_counts"
+        )
+
+    def teardown(self) -> None:
+        self._threads.shutdown()
+
+    def start_bundle(self) -> None:
+        self._working: list[concurrent.futures.Future[TableSummary]] = []
+
+    def process(
+        self, element: tuple[Any, Iterable[Piece | count_files.Target]]
+    ) -> None:
+        items = list(element[1])
+        pieces = [item for item in items if isinstance(item, Piece)]
+        (target,) = [
+            item for item in items if isinstance(item, count_files.Target)
+        ]
+        self._working.append(
+            self._threads.submit(
+                count_files.write, target, pieces, self._temporary, self._memory
+            )
+        )
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for work in self._working:
+            yield pipelines.at_bundle_end(work.result())
+        self._working = []

@@ -1,19 +1,20 @@
-"""Globs → files, sorted and checked."""
+"""Globs → files, sorted and checked, and opened again by workers."""
 
+import contextlib
 import dataclasses
 import os
 import warnings
+from collections.abc import Iterator
 from collections.abc import Sequence
-from typing import BinaryIO
 
-import google_crc32c
+import pyarrow as pa
 from apache_beam.io import filesystem
 from apache_beam.io import filesystems
 
+from beam_jobs import storage
 from tfplugin.errors import InputError
 
 _GLOB = frozenset("*?[")
-_CHUNK = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,22 @@ class LogFile:
     index: int
     path: str
     size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A part of one file that is read at once.
+
+    Args:
+        file: The file.
+        start: First byte, or number of the row group.
+        stop: Byte after the last, or number of the next row group; None for
+            the end of the file.
+    """
+
+    file: LogFile
+    start: int
+    stop: int | None = None
 
 
 def expand(patterns: Sequence[str], key: str) -> tuple[LogFile, ...]:
@@ -126,19 +143,46 @@ def wanted_columns(
     return wanted
 
 
-def open_stored(path: str) -> BinaryIO:
-    """Opens a file's bytes as stored, without decompression."""
-    return filesystems.FileSystems.open(
-        path,
-        mime_type="application/octet-stream",
-        compression_type=filesystem.CompressionTypes.UNCOMPRESSED,
+@contextlib.contextmanager
+def opened(file: LogFile) -> Iterator[pa.NativeFile]:
+    """Opens a file's bytes as stored; they can be sought in.
+
+    Raises:
+        InputError: The file is gone, unreadable, or has another size than
+            when it was found.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Beam warns of the suffix of a stream it must not decompress.
+            warnings.simplefilter("ignore")
+            stream = _open(file.path)
+        size = stream.size()
+    except (FileNotFoundError, PermissionError) as error:
+        raise changed(file, "cannot be read any more") from error
+    except filesystem.BeamIOError as error:
+        raise changed(file, "cannot be read any more") from error
+    with stream:
+        if size != file.size:
+            raise changed(file, f"has {size} bytes")
+        yield stream
+
+
+def changed(file: LogFile, now: str) -> InputError:
+    """The refusal of a file that is not what it was.
+
+    Args:
+        file: The file, as it was found.
+        now: What it is or does now.
+    """
+    return InputError(
+        "A file of the log must stay as it is while it is read. Received: "
+        f"{file.path}, which had {file.size} bytes and now {now}. Keep the "
+        "files until the job has ended, and run it again."
     )
 
 
-def checksum(path: str) -> int:
-    """CRC-32C of a file's bytes as stored."""
-    crc = 0
-    with open_stored(path) as stream:
-        while chunk := stream.read(_CHUNK):
-            crc = google_crc32c.extend(crc, chunk)
-    return crc
+def _open(path: str) -> pa.NativeFile:
+    if storage.local_path(path) is not None:
+        # Arrow reads local files itself, without a Python call a read.
+        return pa.OSFile(path)
+    return pa.PythonFile(storage.open_file(path), mode="r")

@@ -2,7 +2,9 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,23 +13,9 @@ import pyarrow.parquet
 from beam_jobs import batches
 from beam_jobs import conversions
 from beam_jobs import log_files
+from beam_jobs.log_files import Block
 from beam_jobs.log_files import LogFile
 from tfplugin.errors import InputError
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """One row group.
-
-    Args:
-        file: Its file.
-        row_group: Its number.
-        first_row: Rows of the file before it.
-    """
-
-    file: LogFile
-    row_group: int
-    first_row: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +34,25 @@ class ParquetLog:
     schema: pa.Schema
     names: tuple[str, ...]
 
+    #: What positions of rows count.
+    position_kind: ClassVar[str] = "row"
+
+    def only(self, columns: Sequence[str]) -> "ParquetLog":
+        """The same rows with fewer columns, which alone are then read."""
+        fields = [self.schema.field(name) for name in columns]
+        return dataclasses.replace(self, schema=pa.schema(fields))
+
+    def advice_on_empty(self) -> str:
+        """What to declare for columns without a value: nothing."""
+        return ""
+
     def blocks(self) -> list[Block]:
         """Parts to read, the same whatever the engine."""
-        blocks = []
-        for file, groups in zip(self.files, self.row_groups, strict=True):
-            first = 0
-            for number, rows in enumerate(groups):
-                blocks.append(Block(file, number, first))
-                first += rows
-        return blocks
+        return [
+            Block(file, number, number + 1)
+            for file, groups in zip(self.files, self.row_groups, strict=True)
+            for number in range(len(groups))
+        ]
 
     def read(
         self, block: Block
@@ -62,15 +60,16 @@ class ParquetLog:
         """Rows of a block, and those whose values do not fit the log's types.
 
         Raises:
-            InputError: The file is damaged.
+            InputError: The file is damaged or changed.
         """
-        position = block.first_row
-        with _open(block.file) as stream:
+        groups = self.row_groups[block.file.index]
+        position = sum(groups[: block.start])
+        with log_files.opened(block.file) as stream:
             try:
                 parquet = pyarrow.parquet.ParquetFile(stream)
                 for rows in parquet.iter_batches(
                     batch_size=batches.MAX_ROWS,
-                    row_groups=[block.row_group],
+                    row_groups=[block.start],
                     columns=self.schema.names,
                     use_threads=False,
                 ):
@@ -104,7 +103,9 @@ class ParquetLog:
 
 
 def open_parquet(
-    files: tuple[LogFile, ...], columns: list[str] | None
+    files: tuple[LogFile, ...],
+    columns: list[str] | None,
+    types: Mapping[str, pa.DataType] | None = None,
 ) -> ParquetLog:
     """Looks at the footers of the files.
 
@@ -112,6 +113,8 @@ def open_parquet(
         files: The files.
         columns: Columns to read; None for all of the first file's. Those
             that the first file lacks are left out of the log's schema.
+        types: int64 or float64 for columns that are integers in some files
+            and floats in others; other types are ignored.
 
     Raises:
         InputError: A file is not Parquet, lacks a column that the first has,
@@ -132,52 +135,65 @@ def open_parquet(
             (file, conversions.plain_type(schema.field(name).type))
             for file, (schema, _) in zip(files, footers, strict=True)
         ]
-        fields.append((name, _common_type(name, kinds)))
+        wanted_type = (types or {}).get(name)
+        fields.append((name, _common_type(name, kinds, wanted_type)))
     groups = tuple(groups for _, groups in footers)
     return ParquetLog(files, groups, pa.schema(fields), tuple(names[0]))
 
 
 def _common_type(
-    name: str, kinds: list[tuple[LogFile, pa.DataType]]
+    name: str,
+    kinds: list[tuple[LogFile, pa.DataType]],
+    asked: pa.DataType | None,
 ) -> pa.DataType:
-    """The first type that is not null; the others must be castable to it."""
+    """The widest type; values are cast to it exactly, or refused."""
     known = [(file, kind) for file, kind in kinds if kind != pa.null()]
     if not known:
         return pa.null()
     first, wanted = known[0]
     for file, kind in known[1:]:
-        if kind != wanted and _family(kind) != _family(wanted):
+        wider = _wider(wanted, kind, asked)
+        if wider is None:
             raise InputError(
                 "Files of a log must agree on the types of columns. "
                 f"Received: column `{name}` is {wanted} in {first.path} and "
                 f"{kind} in {file.path}. Write them alike."
             )
+        first, wanted = (first if wider == wanted else file), wider
     return wanted
 
 
-def _family(kind: pa.DataType) -> str:
+def _wider(
+    one: pa.DataType, other: pa.DataType, asked: pa.DataType | None
+) -> pa.DataType | None:
+    """A type for the values of both; None if there is none."""
     types = pa.types
-    if types.is_integer(kind) or types.is_floating(kind):
-        return "number"
-    if types.is_string(kind) or types.is_binary(kind):
-        return "text"
-    if types.is_timestamp(kind):
-        return "timestamp"
-    if conversions.is_list(kind):
-        return f"list of {_family(kind.value_type)}"
-    return str(kind)
-
-
-def _open(file: LogFile) -> Any:
-    # Arrow reads local files itself, without a Python call a read.
-    if "://" in file.path:
-        return log_files.open_stored(file.path)
-    return pa.OSFile(file.path)
+    pair = (one, other)
+    if one == other:
+        return one
+    if all(types.is_integer(kind) for kind in pair):
+        unsigned = all(types.is_unsigned_integer(kind) for kind in pair)
+        return pa.uint64() if unsigned else pa.int64()
+    if all(types.is_floating(kind) for kind in pair):
+        return pa.float64()
+    if all(types.is_integer(k) or types.is_floating(k) for k in pair):
+        # Writers make floats of integers where one is null; what the column
+        # is for then says which it is.
+        return asked if asked in (pa.int64(), pa.float64()) else None
+    if all(types.is_string(kind) or types.is_binary(kind) for kind in pair):
+        return pa.string()
+    if all(types.is_timestamp(kind) for kind in pair):
+        units = ("s", "ms", "us", "ns")
+        return max(pair, key=lambda kind: units.index(kind.unit))
+    if all(types.is_list(kind) for kind in pair):
+        inside = _wider(one.value_type, other.value_type, asked)
+        return None if inside is None else pa.list_(inside)
+    return None
 
 
 def _read_footer(file: LogFile) -> tuple[pa.Schema, tuple[int, ...]]:
     try:
-        with _open(file) as stream:
+        with log_files.opened(file) as stream:
             parquet = pyarrow.parquet.ParquetFile(stream)
             footer = parquet.metadata
             groups = tuple(

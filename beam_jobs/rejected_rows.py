@@ -7,7 +7,6 @@ may have as many refused rows as rows.
 import contextlib
 import heapq
 import json
-import pathlib
 import uuid
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -18,9 +17,9 @@ from typing import NamedTuple
 import apache_beam as beam
 
 from beam_jobs import pipelines
+from beam_jobs import storage
 from beam_jobs.batches import Rejected
 from beam_jobs.log_files import LogFile
-from tfplugin import artifacts
 
 #: Bytes of rows that a bundle holds before it writes them.
 _BUFFER_BYTES = 1 << 24
@@ -48,15 +47,11 @@ class WriteRejected(beam.PTransform):
     """What `Spool` yields → files, and a `RejectedSummary` each.
 
     Args:
-        folder: The dataset.
+        folder: Where to write them.
         files: The log's files.
     """
 
-    def __init__(
-        self,
-        folder: artifacts.DatasetFolder,
-        files: tuple[LogFile, ...],
-    ) -> None:
+    def __init__(self, folder: str, files: tuple[LogFile, ...]) -> None:
         super().__init__()
         self._folder = folder
         self._files = files
@@ -80,7 +75,7 @@ class Spool(beam.DoFn):
             worker must see it.
     """
 
-    def __init__(self, temporary: pathlib.Path) -> None:
+    def __init__(self, temporary: str) -> None:
         self._temporary = temporary
 
     def start_bundle(self) -> None:
@@ -107,19 +102,17 @@ class Spool(beam.DoFn):
 
     def _flush(self) -> None:
         for file, lines in self._lines.items():
-            path = self._temporary / f"{uuid.uuid4().hex}.rejected"
-            with path.open("wb") as stream:
-                stream.writelines(sorted(lines))
-            self._runs.append((file, str(path)))
+            path = storage.join(self._temporary, f"{uuid.uuid4().hex}.rejected")
+            with storage.create(path) as stream:
+                stream.write(b"".join(sorted(lines)))
+            self._runs.append((file, path))
         self._lines, self._bytes = {}, 0
 
 
 class _WriteFile(beam.DoFn):
     """(log file, temporary files) → a file, and its `RejectedSummary`."""
 
-    def __init__(
-        self, folder: artifacts.DatasetFolder, files: tuple[LogFile, ...]
-    ) -> None:
+    def __init__(self, folder: str, files: tuple[LogFile, ...]) -> None:
         self._folder = folder
         self._files = files
 
@@ -127,19 +120,18 @@ class _WriteFile(beam.DoFn):
         self, element: tuple[int, Iterable[str]]
     ) -> Iterator[RejectedSummary]:
         file, runs = element
-        folder = self._folder.rejected
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"part-{file:05d}-of-{len(self._files):05d}.jsonl"
-        temporary = path.with_name(f".{path.name}.tmp")
+        path = f"part-{file:05d}-of-{len(self._files):05d}.jsonl"
         name = json.dumps(self._files[file].path, ensure_ascii=False)
         prefix = f'{{"file": {name}, '.encode()
         rows, first = 0, None
-        with temporary.open("wb") as stream, _merged(list(runs)) as lines:
+        with (
+            storage.create(storage.join(self._folder, path)) as stream,
+            _merged(list(runs)) as lines,
+        ):
             for line in lines:
                 first = first or line
                 rows += 1
                 stream.write(prefix + line[_DIGITS + 1 :])
-        temporary.replace(path)
         if first is not None:
             yield RejectedSummary(file, rows, _decode(file, first))
 
@@ -163,14 +155,13 @@ def _merged(runs: list[str]) -> Iterator[Iterator[bytes]]:
             for first in range(0, len(runs), _FAN_IN)
         ]
     with contextlib.ExitStack() as stack:
-        streams = [
-            stack.enter_context(pathlib.Path(run).open("rb")) for run in runs
-        ]
+        streams = [stack.enter_context(storage.open_file(run)) for run in runs]
         yield heapq.merge(*streams)
 
 
 def _merge_into_one(runs: list[str]) -> str:
-    path = pathlib.Path(runs[0]).with_name(f"{uuid.uuid4().hex}.rejected")
-    with path.open("wb") as stream, _merged(runs) as lines:
-        stream.writelines(lines)
-    return str(path)
+    path = f"{runs[0]}.{uuid.uuid4().hex}"
+    with storage.create(path) as stream, _merged(runs) as lines:
+        for line in lines:
+            stream.write(line)
+    return path

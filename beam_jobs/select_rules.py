@@ -58,7 +58,7 @@ def check(
         InputError: It is not one SELECT over `log`, or its result depends on
             how the log is cut into batches, or on chance or the clock.
     """
-    tree = _parse(connection, sql)
+    tree = parse(connection, sql)
     node = tree["statements"][0]["node"]
     if node["type"] != "SELECT_NODE":
         raise _refusal("UNION, INTERSECT, EXCEPT or a recursive query")
@@ -87,7 +87,12 @@ def check(
     return str(row[0])
 
 
-def _parse(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
+def parse(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
+    """The syntax tree of one statement, as DuckDB's JSON.
+
+    Raises:
+        InputError: It does not parse, or is not one SELECT.
+    """
     rows = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
     tree: dict[str, Any] = json.loads(rows[0][0])
     if tree["error"]:

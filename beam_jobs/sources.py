@@ -2,22 +2,25 @@
 
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
-from typing import TypeAlias
+from typing import Protocol
 
 import apache_beam as beam
 import pyarrow as pa
 
 from beam_jobs import batches
 from beam_jobs import csv_log
+from beam_jobs import jsonl_log
 from beam_jobs import log_files
 from beam_jobs import parquet_log
+from beam_jobs import storage
+from beam_jobs import tfrecord_log
+from beam_jobs.log_files import Block
+from beam_jobs.log_files import LogFile
+from tfplugin.config import LogFiles
 from tfplugin.config import SideTable
-from tfplugin.config import SourceConfig
 from tfplugin.errors import InputError
-
-Log: TypeAlias = csv_log.CsvLog | parquet_log.ParquetLog
-Block: TypeAlias = csv_log.Block | parquet_log.Block
 
 #: Tags of what a step yields beside its batches.
 REJECTED, COUNTS, PROBLEMS = "rejected", "counts", "problems"
@@ -26,8 +29,42 @@ REJECTED, COUNTS, PROBLEMS = "rejected", "counts", "problems"
 _REJECTED_ROWS = 4096
 
 
+class Log(Protocol):
+    """Files of one format with one set of columns."""
+
+    @property
+    def files(self) -> tuple[LogFile, ...]:
+        """The files, by path."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns that are read, and their types."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All columns that the files are known to have."""
+
+    @property
+    def position_kind(self) -> str:
+        """What positions of rows count: `byte`, `row` or `record`."""
+
+    def only(self, columns: Sequence[str]) -> "Log":
+        """The same rows with fewer columns."""
+
+    def advice_on_empty(self) -> str:
+        """What to declare for columns without a value; '' for none."""
+
+    def blocks(self) -> list[Block]:
+        """Parts to read, the same whatever the engine."""
+
+    def read(
+        self, block: Block
+    ) -> Iterator[batches.LogBatch | batches.Rejected]:
+        """Rows of a block, and its malformed rows."""
+
+
 def open_log(
-    source: SourceConfig | SideTable,
+    source: LogFiles,
     *,
     key: str = "source.files",
     columns: list[str] | None = None,
@@ -39,18 +76,24 @@ def open_log(
         source: Where they are and how to read them.
         key: The key of the configuration, for messages.
         columns: Columns to read; None for all.
-        types: Types of some CSV columns; others are inferred.
+        types: What columns are for: types of CSV columns; in other formats
+            what decides where the files leave a choice.
 
     Raises:
         InputError: A file is absent, empty, damaged or unlike the first.
     """
     files = log_files.expand(source.files, key)
+    types = types or {}
+    section = key.removesuffix("files") + source.format
     if source.format == "csv":
-        section = key.removesuffix("files") + "csv"
-        return csv_log.open_csv(
-            files, source.csv, columns, types or {}, section
+        return csv_log.open_csv(files, source.csv, columns, types, section)
+    if source.format == "jsonl":
+        return jsonl_log.open_jsonl(
+            files, source.jsonl, columns, types, section
         )
-    return parquet_log.open_parquet(files, columns)
+    if source.format == "tfrecord":
+        return tfrecord_log.open_tfrecord(files, columns, types)
+    return parquet_log.open_parquet(files, columns, types)
 
 
 def read_table(side_table: SideTable, name: str) -> pa.Table:
@@ -62,7 +105,7 @@ def read_table(side_table: SideTable, name: str) -> pa.Table:
     log = open_log(side_table, key=f"source.side_tables.{name}.files")
     rows = []
     for block in log.blocks():
-        for item in read_block(log, block):
+        for item in log.read(block):
             if isinstance(item, batches.Rejected):
                 raise InputError(
                     f"A side table must be well-formed. Received: "
@@ -71,19 +114,6 @@ def read_table(side_table: SideTable, name: str) -> pa.Table:
                 )
             rows.append(item.rows)
     return pa.Table.from_batches(rows, log.schema)
-
-
-def read_block(
-    log: Log, block: Block
-) -> Iterator[batches.LogBatch | batches.Rejected]:
-    """Reads a block of the log it belongs to."""
-    if isinstance(log, csv_log.CsvLog) and isinstance(block, csv_log.Block):
-        return log.read(block)
-    if isinstance(log, parquet_log.ParquetLog) and isinstance(
-        block, parquet_log.Block
-    ):
-        return log.read(block)
-    raise TypeError(f"A block must be of its log. Received: block={block!r}.")
 
 
 class ReadBlocks(beam.DoFn):
@@ -104,7 +134,7 @@ class ReadBlocks(beam.DoFn):
         rows = 0
         refused: list[batches.Rejected] = []
         try:
-            for item in read_block(self._log, block):
+            for item in self._log.read(block):
                 if isinstance(item, batches.Rejected):
                     rows += 1
                     refused.append(item)
@@ -122,8 +152,12 @@ class ReadBlocks(beam.DoFn):
 
 
 class Fingerprint(beam.DoFn):
-    """`LogFile` → (index, CRC-32C of its bytes)."""
+    """`LogFile` → (index, CRC-32C of its bytes), and problems."""
 
-    def process(self, file: log_files.LogFile) -> Iterator[tuple[int, int]]:
+    def process(self, file: LogFile) -> Iterator[Any]:
         """Reads one file."""
-        yield file.index, log_files.checksum(file.path)
+        try:
+            with log_files.opened(file):
+                yield file.index, storage.checksum(file.path)
+        except InputError as error:
+            yield beam.pvalue.TaggedOutput(PROBLEMS, str(error))

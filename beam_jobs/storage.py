@@ -7,6 +7,7 @@ file system that Beam knows. Loads neither TensorFlow nor Keras.
 import contextlib
 import dataclasses
 import pathlib
+import shutil
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -114,6 +115,12 @@ def read_bytes(path: str) -> bytes:
     """All bytes of a file."""
     with open_file(path) as stream:
         return bytes(stream.read())
+
+
+def copy(old: str, new: str) -> None:
+    """Copies a file, also from one file system to another."""
+    with open_file(old) as source, create(new) as target:
+        shutil.copyfileobj(source, target, _CHUNK_BYTES)
 
 
 def size(path: str) -> int:

@@ -1,13 +1,17 @@
 """TFRecord files: framed, compressed and summed up in one pass."""
 
 import functools
-import pathlib
 import struct
 import zlib
 from collections.abc import Iterable
+from collections.abc import Sequence
+from concurrent import futures
+from typing import BinaryIO
+from typing import NamedTuple
 
 import google_crc32c
 
+from beam_jobs import storage
 from tfplugin import schema
 
 #: zlib's fastest level: on serialized Examples the higher ones take two to
@@ -15,7 +19,18 @@ from tfplugin import schema
 COMPRESSION_LEVEL = 1
 
 _MASK_DELTA = 0xA282EAD8
-_FLUSH_BYTES = 1 << 20
+
+
+class Records(NamedTuple):
+    """Some records of a file.
+
+    Args:
+        records: Serialized Examples.
+        rows: Rows they hold.
+    """
+
+    records: Sequence[bytes]
+    rows: int
 
 
 def masked_crc32c(data: bytes) -> int:
@@ -29,47 +44,86 @@ def masked_crc32c(data: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
 
 
+def frame(records: Iterable[bytes]) -> bytes:
+    r"""Records as they stand in an uncompressed file.
+
+    Example:
+    >>> frame([b"a"])[:8], len(frame([b"a"]))
+    (b'\x01\x00\x00\x00\x00\x00\x00\x00', 17)
+    """
+    parts: list[bytes] = []
+    # Local names: this loop runs once a row.
+    checksum, header, pack = google_crc32c.value, _header, _UINT32.pack
+    for record in records:
+        crc = checksum(record)
+        masked = (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
+        parts += (header(len(record)), record, pack(masked))
+    return b"".join(parts)
+
+
+_UINT32 = struct.Struct("<I")
+
+
 @functools.lru_cache(maxsize=1 << 16)
 def _header(length: int) -> bytes:
     packed = struct.pack("<Q", length)
     return packed + struct.pack("<I", masked_crc32c(packed))
 
 
-def write(path: pathlib.Path, records: Iterable[bytes]) -> schema.Shard:
-    """Writes a gzip file of TFRecords under a temporary name, then renames it.
+def write(folder: str, name: str, chunks: Iterable[Records]) -> schema.Shard:
+    """Writes a gzip file of TFRecords; it appears whole or not at all.
 
-    The same records give the same bytes: the gzip header has no time.
+    The same records give the same bytes: the gzip header has no time. One
+    thread compresses what the caller's thread made before.
 
     Args:
-        path: The file; its folder exists.
-        records: Serialized Examples.
+        folder: A local folder or a URL.
+        name: The file's path inside it.
+        chunks: The records; a chunk of a megabyte or so is compressed at a
+            time.
 
     Returns:
         Its name, rows, bytes and CRC-32C.
+
+    Raises:
+        OSError: The file system refuses, as when a disk is full.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    # 31: a gzip header and trailer around 32 KiB windows.
-    compressor = zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, 31)
-    rows = size = crc = pending = 0
-    parts: list[bytes] = []
-    with temporary.open("wb") as stream:
+    rows = 0
+    with (
+        storage.create(storage.join(folder, name)) as stream,
+        # Ends before the stream is closed, also after an error.
+        futures.ThreadPoolExecutor(1) as compressing,
+    ):
+        output = _Gzip(stream)
+        last: futures.Future[None] = compressing.submit(output.put, b"")
+        for chunk in chunks:
+            rows += chunk.rows
+            framed = frame(chunk.records)
+            last.result()
+            last = compressing.submit(output.put, framed)
+        last.result()
+        output.finish()
+    return schema.Shard(
+        name=name, rows=rows, bytes=output.size, crc32c=output.crc
+    )
 
-        def put(data: bytes) -> None:
-            nonlocal size, crc
-            stream.write(data)
-            size += len(data)
-            crc = google_crc32c.extend(crc, data)
 
-        for record in records:
-            checksum = struct.pack("<I", masked_crc32c(record))
-            parts += (_header(len(record)), record, checksum)
-            pending += len(record)
-            rows += 1
-            if pending >= _FLUSH_BYTES:
-                put(compressor.compress(b"".join(parts)))
-                parts.clear()
-                pending = 0
-        put(compressor.compress(b"".join(parts)))
-        put(compressor.flush())
-    temporary.replace(path)
-    return schema.Shard(name=path.name, rows=rows, bytes=size, crc32c=crc)
+class _Gzip:
+    """A gzip stream that sums up what it wrote."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        # 31: a gzip header and trailer around 32 KiB windows.
+        self._zlib = zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, 31)
+        self.size = self.crc = 0
+
+    def put(self, data: bytes) -> None:
+        self._write(self._zlib.compress(data))
+
+    def finish(self) -> None:
+        self._write(self._zlib.flush())
+
+    def _write(self, compressed: bytes) -> None:
+        self._stream.write(compressed)
+        self.size += len(compressed)
+        self.crc = google_crc32c.extend(self.crc, compressed)

@@ -1,67 +1,111 @@
 """Moments and quantiles that merge to the same bits in any order."""
 
 import dataclasses
-from typing import TypeAlias
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tfplugin import schema
 
-#: Where a batch begins: file, position, occurrence.
-Place: TypeAlias = tuple[int, ...]
-Float32s: TypeAlias = npt.NDArray[np.float32]
+Float32s = npt.NDArray[np.float32]
 
 #: Bits of a float32 that a bucket keeps: sign, exponent, 11 of 23 fraction
 #: bits.
 _KEPT = np.uint32(0xFFFFF000)
 _RANKS = 101
 
+#: Every float32 is a multiple of 2^-149.
+_LOWEST_BIT = 149
+
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """Number, mean and sum of squared deviations of some values.
+    """Number, sum and sum of squares of float32 values, without rounding.
+
+    Sums are whole numbers of Python, so that they do not depend on how the
+    values were divided or in which order the parts are merged, and a mean or
+    a deviation is rounded once.
 
     Args:
         count: Number of values.
-        mean: Their mean.
-        squares: Sum of (x - mean)^2.
+        total: Their sum in units of 2^-149.
+        squares: The sum of their squares in units of 2^-298.
+
+    Example:
+    >>> parts = [Moments.of(np.float32(x)) for x in ([1e8, 1], [-1e8, 2])]
+    >>> parts[0].merge(parts[1]).mean
+    0.75
     """
 
     count: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
+    total: int = 0
+    squares: int = 0
 
     @classmethod
-    def of(cls, values: npt.NDArray[np.floating]) -> "Moments":
-        """Moments of an array, in float64."""
-        if not len(values):
-            return cls()
+    def of(cls, values: Float32s) -> "Moments":
+        """Moments of finite values, shape `(rows,)`."""
         wide = values.astype(np.float64)
-        mean = float(wide.mean())
-        return cls(len(wide), mean, float(np.square(wide - mean).sum()))
+        # The square of a float32 is a float64.
+        return cls(
+            len(wide), _exact_sum(wide, 1), _exact_sum(np.square(wide), 2)
+        )
 
     def merge(self, other: "Moments") -> "Moments":
-        """Moments of both sets of values.
-
-        Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm
-        for Computing Sample Variances", 1979.
-        """
-        count = self.count + other.count
-        if not count:
-            return self
-        delta = other.mean - self.mean
-        share = other.count / count
+        """Moments of both sets of values."""
         return Moments(
-            count,
-            self.mean + delta * share,
-            self.squares + other.squares + delta**2 * self.count * share,
+            self.count + other.count,
+            self.total + other.total,
+            self.squares + other.squares,
         )
+
+    def to_texts(self) -> list[str]:
+        """The numbers in hexadecimal: too long for a number of JSON."""
+        return [hex(n) for n in (self.count, self.total, self.squares)]
+
+    @classmethod
+    def from_texts(cls, texts: Sequence[str]) -> "Moments":
+        """The inverse of `to_texts`."""
+        return cls(*(int(text, 16) for text in texts))
+
+    @property
+    def mean(self) -> float:
+        """The mean; 0 without values."""
+        if not self.count:
+            return 0.0
+        return self.total / (self.count << _LOWEST_BIT)
 
     @property
     def standard_deviation(self) -> float:
         """Population standard deviation; 0 without values."""
-        return float(np.sqrt(self.squares / self.count)) if self.count else 0.0
+        if not self.count:
+            return 0.0
+        scaled = self.count * self.squares - self.total**2
+        return float(np.sqrt(scaled / (self.count**2 << 2 * _LOWEST_BIT)))
+
+
+def _exact_sum(values: npt.NDArray[np.float64], power: int) -> int:
+    """The sum in units of 2^(-149 power), of which each value is a multiple.
+
+    As Demmel and Nguyen, "Fast Reproducible Floating-Point Summation", 2013,
+    but down to the last bit: values are cut at a bit so high that the sum of
+    the upper parts is exact in any order; then likewise the lower parts.
+    """
+    total = 0
+    values = values[values != 0]
+    while len(values):
+        _, exponent = np.frexp(np.max(np.abs(values)))
+        step = int(exponent) + len(values).bit_length() - 52
+        # What is added to it is rounded to a multiple of 2^step.
+        anchor = np.ldexp(1.5, step + 52)
+        upper = (values + anchor) - anchor
+        number, unit = float(upper.sum()).as_integer_ratio()
+        total += (number << _LOWEST_BIT * power) // unit
+        values = values - upper
+        values = values[values != 0]
+    return total
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,13 +139,27 @@ class Histogram:
         edges = (bits & _KEPT).view(np.float32) + np.float32(0)
         return cls(*np.unique(edges, return_counts=True))
 
-    def merge(self, other: "Histogram") -> "Histogram":
-        """The histogram of both sets of values."""
-        both = np.concatenate([self.edges, other.edges])
-        edges, place = np.unique(both, return_inverse=True)
+    @classmethod
+    def merge_all(cls, parts: Sequence["Histogram"]) -> "Histogram":
+        """The histogram of the values of all parts."""
+        if not parts:
+            return cls.of(np.zeros(0, np.float32))
+        if len(parts) == 1:
+            return parts[0]
+        every = np.concatenate([part.edges for part in parts])
+        edges, place = np.unique(every, return_inverse=True)
         counts = np.zeros(len(edges), np.int64)
-        np.add.at(counts, place, np.concatenate([self.counts, other.counts]))
-        return Histogram(edges, counts)
+        np.add.at(counts, place, np.concatenate([p.counts for p in parts]))
+        return cls(edges, counts)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What it is made of."""
+        return {"edges": self.edges, "counts": self.counts}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "Histogram":
+        """The inverse of `arrays`."""
+        return cls(arrays["edges"], arrays["counts"])
 
     def quantiles(self, ranks: int) -> tuple[float, ...]:
         """Values at `ranks` evenly spaced ranks; () without values."""
@@ -114,61 +172,125 @@ class Histogram:
         return tuple(float(value) for value in found)
 
 
-@dataclasses.dataclass(frozen=True)
-class DenseSummary:
-    """Statistics of the values of a dense feature in one or more batches.
+#: Buckets that may wait before they are merged.
+_WAITING = 1 << 17
 
-    Args:
+
+class HistogramBuilder:
+    """A histogram that grows; merges are put off until they are worth it.
+
+    Example:
+    >>> builder = HistogramBuilder()
+    >>> for value in (4, 2, 3):
+    ...     builder.add(Histogram.of(np.float32([value])))
+    >>> builder.histogram().quantiles(3)
+    (2.0, 3.0, 4.0)
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[Histogram] = []
+        self._waiting = 0
+
+    def add(self, histogram: Histogram) -> None:
+        """Adds the values of a histogram."""
+        self._parts.append(histogram)
+        self._waiting += len(histogram.edges)
+        if self._waiting > _WAITING + 2 * len(self._parts[0].edges):
+            self.histogram()
+
+    def histogram(self) -> Histogram:
+        """The histogram of all values added so far."""
+        merged = Histogram.merge_all(self._parts)
+        self._parts, self._waiting = [merged], len(merged.edges)
+        return merged
+
+
+class DenseSummary:
+    """Statistics of the values of a dense feature, as they are added.
+
+    The same values give the same numbers, however they are divided and in
+    whatever order they come.
+
+    Attributes:
         missing: Missing values.
         minimum: Smallest value; infinity without values.
         maximum: Largest value; -infinity without values.
-        histogram: Their histogram.
-        moments: By batch, under the place of its first row: what
-            is added up in the order of batches does not depend on the order
-            in which workers finish.
-        log_moments: Likewise of sign(x) log(1 + |x|).
+        moments: Of the values.
+        log_moments: Of sign(x) log(1 + |x|), rounded to float32.
+        buckets: The histogram of the values.
+
+    Example:
+    >>> summary = DenseSummary()
+    >>> summary.add(np.float32([1, 3]), missing=1)
+    >>> record = summary.to_record()
+    >>> record.mean, record.missing, record.quantiles[100]
+    (2.0, 1, 3.0)
     """
 
-    missing: int
-    minimum: float
-    maximum: float
-    histogram: Histogram
-    moments: dict[Place, Moments]
-    log_moments: dict[Place, Moments]
+    def __init__(self) -> None:
+        self.missing = 0
+        self.minimum = np.inf
+        self.maximum = -np.inf
+        self.moments = Moments()
+        self.log_moments = Moments()
+        self.buckets = HistogramBuilder()
+
+    def add(self, values: Float32s, missing: int) -> None:
+        """Adds values.
+
+        Args:
+            values: Finite, float32 `(rows,)`.
+            missing: Number of values that are missing besides.
+        """
+        wide = values.astype(np.float64)
+        logs = np.copysign(np.log1p(np.abs(wide)), wide).astype(np.float32)
+        self.missing += missing
+        self.minimum = float(np.min(values, initial=self.minimum))
+        self.maximum = float(np.max(values, initial=self.maximum))
+        self.moments = self.moments.merge(Moments.of(values))
+        self.log_moments = self.log_moments.merge(Moments.of(logs))
+        self.buckets.add(Histogram.of(values))
+
+    def merge(self, other: "DenseSummary") -> None:
+        """Adds the values of another."""
+        self.missing += other.missing
+        self.minimum = min(self.minimum, other.minimum)
+        self.maximum = max(self.maximum, other.maximum)
+        self.moments = self.moments.merge(other.moments)
+        self.log_moments = self.log_moments.merge(other.log_moments)
+        self.buckets.add(other.buckets.histogram())
+
+    def numbers(self) -> dict[str, Any]:
+        """All but the histogram, as JSON holds it."""
+        return {
+            "missing": self.missing,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "moments": self.moments.to_texts(),
+            "log_moments": self.log_moments.to_texts(),
+        }
 
     @classmethod
-    def of(cls, values: Float32s, missing: int, batch: Place) -> "DenseSummary":
-        """Statistics of one batch's values that are not missing."""
-        wide = values.astype(np.float64)
-        logs = np.copysign(np.log1p(np.abs(wide)), wide)
-        return cls(
-            missing,
-            float(np.min(values, initial=np.inf)),
-            float(np.max(values, initial=-np.inf)),
-            Histogram.of(values),
-            {batch: Moments.of(wide)},
-            {batch: Moments.of(logs)},
-        )
-
-    def merge(self, other: "DenseSummary") -> "DenseSummary":
-        """Statistics of both sets of batches."""
-        return DenseSummary(
-            self.missing + other.missing,
-            min(self.minimum, other.minimum),
-            max(self.maximum, other.maximum),
-            self.histogram.merge(other.histogram),
-            {**self.moments, **other.moments},
-            {**self.log_moments, **other.log_moments},
-        )
+    def from_numbers(
+        cls, numbers: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
+    ) -> "DenseSummary":
+        """The inverse of `numbers`, and of the histogram's `arrays`."""
+        made = cls()
+        made.missing = numbers["missing"]
+        made.minimum = numbers["minimum"]
+        made.maximum = numbers["maximum"]
+        made.moments = Moments.from_texts(numbers["moments"])
+        made.log_moments = Moments.from_texts(numbers["log_moments"])
+        made.buckets.add(Histogram.from_arrays(arrays))
+        return made
 
     def to_record(self) -> schema.DenseStatistics:
         """The record of `statistics.json`."""
-        moments = _merge_in_order(self.moments)
-        logs = _merge_in_order(self.log_moments)
+        moments, logs = self.moments, self.log_moments
         lowest, highest = self.minimum, self.maximum
         if not moments.count:
             lowest = highest = 0.0
-        quantiles = self.histogram.quantiles(_RANKS) or (0.0,) * _RANKS
+        quantiles = self.buckets.histogram().quantiles(_RANKS)
         return schema.DenseStatistics(
             count=moments.count,
             missing=self.missing,
@@ -179,13 +301,9 @@ class DenseSummary:
             minimum=lowest,
             maximum=highest,
             quantiles=tuple(
-                float(value) for value in np.clip(quantiles, lowest, highest)
+                float(value)
+                for value in np.clip(
+                    quantiles or (0.0,) * _RANKS, lowest, highest
+                )
             ),
         )
-
-
-def _merge_in_order(parts: dict[Place, Moments]) -> Moments:
-    merged = Moments()
-    for batch in sorted(parts):
-        merged = merged.merge(parts[batch])
-    return merged

@@ -14,6 +14,7 @@ from beam_jobs import batches
 from beam_jobs import csv_lines
 from beam_jobs import csv_log
 from beam_jobs import sources
+from beam_jobs import text_files
 from tfplugin import config
 from tfplugin.errors import InputError
 
@@ -25,7 +26,7 @@ def read(path, columns=None, **options):
     log = sources.open_log(source, columns=columns)
     rows, positions, rejected = [], [], []
     for block in log.blocks():
-        for item in sources.read_block(log, block):
+        for item in log.read(block):
             if isinstance(item, batches.Rejected):
                 rejected.append(item)
             else:
@@ -58,7 +59,7 @@ def test_rows_do_not_depend_on_blocks(tmp_path_factory, rows, size, zip_, end):
     path = tmp_path_factory.mktemp("csv") / ("log.csv" + ".gz" * zip_)
     path.write_bytes(gzip.compress(data) if zip_ else data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_log, "BLOCK_BYTES", size)
+        patch.setattr(text_files, "BLOCK_BYTES", size)
         types = {"number": pa.int64(), "word": pa.string()}
         log = csv_log.open_csv(
             sources.log_files.expand([str(path)], "k"),
@@ -81,7 +82,7 @@ def test_rows_do_not_depend_on_blocks(tmp_path_factory, rows, size, zip_, end):
 
 @pytest.mark.parametrize("block", [1, 7, 1 << 24])
 def test_malformed_rows(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(csv_log, "BLOCK_BYTES", block)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", block)
     lines = [
         b"a,b",
         b"1,x",

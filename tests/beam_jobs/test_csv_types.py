@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs import csv_log
 from beam_jobs import csv_types
 from beam_jobs import sources
+from beam_jobs import text_files
 from tests.beam_jobs import test_bad_input
 from tfplugin import config
 from tfplugin.errors import InputError
@@ -81,7 +81,7 @@ FEATURES = {
 @pytest.fixture
 def late(lab, monkeypatch):
     """A log whose first fraction stands after what is looked at."""
-    monkeypatch.setattr(csv_log, "_HEAD_ROWS", 1)
+    monkeypatch.setattr(text_files, "_HEAD_ROWS", 1)
     rows = [f"{i},{i % 2},{0.4 if i > 1100 else 0}\n" for i in range(1200)]
     return lab.write("a.csv", "item,click,disc\n" + "".join(rows))
 
@@ -100,7 +100,7 @@ def test_a_rejected_row_says_what_to_declare(lab, late):
 
 
 def test_a_column_that_is_empty_in_the_head(lab, monkeypatch):
-    monkeypatch.setattr(csv_log, "_HEAD_ROWS", 1)
+    monkeypatch.setattr(text_files, "_HEAD_ROWS", 1)
     rows = [f"{i},{i % 2},{4 if i > 1100 else ''}\n" for i in range(1200)]
     path = lab.write("a.csv", "item,click,disc\n" + "".join(rows))
     source = {"select": SELECT}
@@ -114,7 +114,7 @@ def test_a_column_that_is_empty_in_the_head(lab, monkeypatch):
 
 
 def test_codes_of_a_side_table(lab, monkeypatch):
-    monkeypatch.setattr(csv_log, "_HEAD_ROWS", 1)
+    monkeypatch.setattr(text_files, "_HEAD_ROWS", 1)
     codes = [str(i) for i in range(1, 1100)] + ["A12"]
     text = "code,maker\n" + "".join(f"{code},m{code}\n" for code in codes)
     log = "item,code,click\n" + "".join(f"{i},A12,0\n" for i in range(60))
@@ -142,8 +142,8 @@ def test_codes_of_a_side_table(lab, monkeypatch):
 
 @pytest.mark.parametrize("first", ["1.5", "1"])
 def test_ids_of_twenty_digits_never_become_one(lab, monkeypatch, first):
-    monkeypatch.setattr(csv_log, "_MIN_HEAD_ROWS", 1)
-    monkeypatch.setattr(csv_log, "_HEAD_ROWS", 1)
+    monkeypatch.setattr(text_files, "_MIN_HEAD_ROWS", 1)
+    monkeypatch.setattr(text_files, "_HEAD_ROWS", 1)
     rows = [f"{first},0"] + [f"{10**19 + i},1" for i in range(60)]
     path = lab.write("a.csv", "u,click\n" + "\n".join(rows))
     changes = {
@@ -154,7 +154,7 @@ def test_ids_of_twenty_digits_never_become_one(lab, monkeypatch, first):
     }
     message = test_bad_input.refused(lab, path, **changes)
     assert "declare `source.csv.types: {u: string}`" in message
-    monkeypatch.setattr(csv_log, "_HEAD_ROWS", 100)
+    monkeypatch.setattr(text_files, "_HEAD_ROWS", 100)
     found = lab.run(path, **changes)
     assert sum(found.rows(split) for split in found.shards) == 61
     users = {row["user"][0] for row in lab.all_examples()}

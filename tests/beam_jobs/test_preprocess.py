@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beam_jobs import csv_log
 from beam_jobs import preprocess
+from beam_jobs import text_files
 from tests.beam_jobs import conftest
 from tfplugin import artifacts
 
@@ -142,6 +142,8 @@ def test_statistics_and_frequencies_are_of_training_rows(full):
             "count": 2 * len(rows),
             "label_click": 2 * sum(row["click"] for row in rows),
             "label_buy": 2 * sum(row["buy"] == 1 for row in rows),
+            "first_day": min(row["time"] for row in rows).date(),
+            "last_day": max(row["time"] for row in rows).date(),
         }
     assert set(items) == {row["item"] for row in train}
     tags = [tag for row in train for tag in row["tags"] or []]
@@ -300,7 +302,7 @@ def test_neither_files_nor_formats_change_counts(lab, monkeypatch):
         for row in table.to_pylist()
     ]
     whole = text + "".join(lines)
-    monkeypatch.setattr(csv_log, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 1000)
     logs = [
         [lab.write("a.parquet", table)],
         [

@@ -30,7 +30,7 @@ def test_rows_are_in_order_whatever_the_bundles(tmp_path_factory, bundles):
     path = tmp_path_factory.mktemp("rejected")
     runs = {}
     for bundle in bundles:
-        spool = rejected_rows.Spool(path)
+        spool = rejected_rows.Spool(str(path))
         spool.start_bundle()
         spool.process(bundle)
         for value in spool.finish_bundle():
@@ -68,12 +68,12 @@ def test_a_bundle_that_is_larger_than_its_buffer(tmp_path, monkeypatch):
         (
             pipeline
             | beam.Create([rows[:70], rows[70:]])
-            | beam.ParDo(rejected_rows.Spool(tmp_path))
-            | rejected_rows.WriteRejected(folder, FILES)
+            | beam.ParDo(rejected_rows.Spool(str(tmp_path)))
+            | rejected_rows.WriteRejected(str(folder.rejected), FILES)
             | pipelines.named("rejected")
-            | pipelines.CollectResults(tmp_path / "results")
+            | pipelines.CollectResults(str(tmp_path / "results"))
         )
-    (found,) = pipelines.read_results(tmp_path / "results")["rejected"]
+    (found,) = pipelines.read_results(str(tmp_path / "results"))["rejected"]
     assert found == (0, 100, rows[-1])
     text = next(folder.rejected.iterdir()).read_text("utf-8")
     positions = [json.loads(line)["position"] for line in text.splitlines()]
@@ -101,8 +101,8 @@ experiment = config.ExperimentConfig.model_validate({
     "dataset": {"num_shards": 2},
 })
 folder = artifacts.DatasetFolder(path / "dataset")
-from beam_jobs import csv_log, rejected_rows
-csv_log.BLOCK_BYTES = 1 << 20
+from beam_jobs import text_files, rejected_rows
+text_files.BLOCK_BYTES = 1 << 20
 rejected_rows._BUFFER_BYTES = 1 << 20
 tracemalloc.start()
 assert preprocess.run(experiment, folder).rows_rejected == 30_000

@@ -64,3 +64,16 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
         frequency_curve.read(tmp_path)
     with pytest.raises(InputError, match="which holds none"):
         frequency_curve.read(tmp_path / "absent")
+
+
+def test_decayed_counts_and_only_the_files_that_are_named(tmp_path):
+    counts = np.array([9000.123, 1.00001, 1.0, 0.25])
+    table = pa.table({"id": np.arange(4), "count": counts})
+    (tmp_path / "added-00001").mkdir()
+    pq.write_table(table, tmp_path / "added-00001" / "part-0.parquet")
+    write(tmp_path, [[5, 5]])
+    curve = frequency_curve.read(tmp_path, ["added-00001/part-0.parquet"])
+    assert (curve.ids, curve.ids_seen_once) == (4, 1)
+    np.testing.assert_allclose(curve.counts, counts, rtol=2.0**-12)
+    with pytest.raises(InputError, match=r"part-9\.parquet"):
+        frequency_curve.read(tmp_path, ["part-9.parquet"])

@@ -13,7 +13,9 @@ import tfplugin
 from tfplugin import artifacts
 from tfplugin import config as config_lib
 from tfplugin.cli import display
+from tfplugin.cli import drift_command
 from tfplugin.cli import interrupts
+from tfplugin.cli import plan_command
 from tfplugin.cli import words
 from tfplugin.errors import InputError
 
@@ -72,6 +74,20 @@ def preprocess(
     config: Config,
     workdir: Workdir,
     overrides: Overrides = [],  # noqa: B006  typer copies defaults
+    append: Annotated[
+        bool,
+        typer.Option(
+            "--append", help="Add the log to the dataset that is there."
+        ),
+    ] = False,
+    staging: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or URL that Beam's workers write to, where they do "
+            "not see the work folder.",
+            metavar="PATH",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Turn a raw log into id frequencies and TFRecords, with Apache Beam.
@@ -80,28 +96,68 @@ def preprocess(
     """
     experiment = config_lib.load(config, overrides)
     work = artifacts.WorkFolder(workdir)
-    work.prepare()
-    artifacts.refuse_finished(
-        work.dataset.completed, stage="preprocess", overwrite=overwrite
-    )
+    if append and overwrite:
+        raise InputError(
+            "A dataset is either added to or redone. Received: --append and "
+            "--overwrite. Leave one out."
+        )
+    if append:
+        work.require_config()
+        work.dataset.require_completed()
+    else:
+        work.prepare()
+        artifacts.refuse_finished(
+            work.dataset.completed, stage="preprocess", overwrite=overwrite
+        )
     beam_arguments = context.obj or ()
     if beam_arguments:
         words.check_beam_options(beam_arguments)
     text = config_lib.dump(experiment)
     with work.lock():
-        from beam_jobs import preprocess as preprocess_job
+        if append:
+            from beam_jobs import append as job
+
+            _require_same_split(experiment, config_lib.load(work.config))
+        else:
+            from beam_jobs import preprocess as job
 
         if not work.config.is_file():
             # The mark of a work folder, should this run be cut off.
             artifacts.write_text(work.config, text)
         with display.counting("Preprocessing", experiment.name) as advance:
-            statistics = preprocess_job.run(
-                experiment, work.dataset, beam_arguments, advance
+            statistics = job.run(
+                experiment,
+                work.dataset,
+                beam_arguments,
+                advance,
+                staging=staging,
             )
-        # Not before: a refused log leaves the earlier dataset as it was.
-        artifacts.write_text(work.config, text)
+        if not append:
+            # Not before: a refused log leaves the earlier dataset as it was.
+            artifacts.write_text(work.config, text)
     display.print_statistics(statistics)
     display.print_next("train", workdir, config, overrides)
+
+
+def _require_same_split(
+    added: config_lib.ExperimentConfig, first: config_lib.ExperimentConfig
+) -> None:
+    """Refuses an added log that would be split in another way.
+
+    Raises:
+        InputError: Its rows follow `split`, which is not the dataset's.
+    """
+    if added.append.split != "as_configured" or added.split == first.split:
+        return
+    raise InputError(
+        "An added log must be split as the dataset is. Received: another "
+        "`split` than in the work folder's config.yaml. Use that one, or name "
+        "where all rows go: --set append.split=test."
+    )
+
+
+app.command()(plan_command.plan)
+app.command()(drift_command.drift)
 
 
 @app.command()

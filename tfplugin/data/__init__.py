@@ -6,6 +6,7 @@ from tfplugin.data.id_frequencies import IdFrequencies
 from tfplugin.data.model_columns import select_for_model
 from tfplugin.data.parsing import feature_spec
 from tfplugin.data.parsing import parse_features
+from tfplugin.data.parsing import parse_packed
 from tfplugin.data.parsing import parse_training
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "feature_spec",
     "open_dataset",
     "parse_features",
+    "parse_packed",
     "parse_training",
     "select_for_model",
 ]

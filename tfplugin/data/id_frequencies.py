@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Iterable
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +12,8 @@ import pyarrow.parquet as pq
 from tfplugin.errors import InputError
 
 _LABEL_PREFIX = "label_"
+#: The day of an id that was never seen at a known moment.
+UNKNOWN_DAY = np.iinfo(np.int32).min
 #: What `IdFrequencies.evidence` calls the occurrences of an id.
 OCCURRENCES = "occurrences"
 
@@ -21,9 +24,14 @@ class IdFrequencies:
 
     Args:
         ids: `(n,)`, int64 or object (str).
-        counts: int64 `(n,)`, occurrences in training rows.
-        label_counts: Label to int64 `(n,)`, occurrences in training rows
-            where that label is 1.
+        counts: int64 `(n,)`, occurrences in training rows; float64 where
+            those of earlier logs have decayed.
+        label_counts: Label to an array of that type, `(n,)`, occurrences in
+            training rows where that label is 1.
+        first_days: int32 `(n,)`, the day of an id's first occurrence at a
+            known moment, in days since 1970, UTC; `UNKNOWN_DAY` without one.
+            None where the log has no `event_time`.
+        last_days: Likewise of its last.
 
     Example:
     >>> frequencies = IdFrequencies.from_counts([7, 8, 9], [1, 5, 1])
@@ -36,44 +44,61 @@ class IdFrequencies:
     label_counts: dict[str, np.ndarray] = dataclasses.field(
         default_factory=dict
     )
+    first_days: np.ndarray | None = None
+    last_days: np.ndarray | None = None
 
     @classmethod
     def from_counts(
         cls,
         ids: np.ndarray | list[int] | list[str],
-        counts: np.ndarray | list[int],
+        counts: np.ndarray | list[int] | list[float],
         label_counts: dict[str, np.ndarray] | None = None,
+        *,
+        first_days: np.ndarray | None = None,
+        last_days: np.ndarray | None = None,
     ) -> "IdFrequencies":
         """Sorts ids by falling count, equal counts by rising id.
 
         Args:
             ids: `(n,)`, int64 or str, unique.
-            counts: `(n,)`, positive integers.
+            counts: `(n,)`, positive integers or floats.
             label_counts: Label to `(n,)`.
+            first_days: int32 `(n,)`, or None.
+            last_days: int32 `(n,)`, or None.
         """
         ids = np.asarray(ids)
         if ids.dtype.kind == "U":
             ids = ids.astype(object)
-        counts = np.asarray(counts, np.int64)
-        order = np.lexsort((ids, -counts))
-        return cls(
-            ids[order],
-            counts[order],
-            {k: np.asarray(v)[order] for k, v in (label_counts or {}).items()},
+        counts = np.asarray(counts)
+        if not np.issubdtype(counts.dtype, np.floating) or not len(counts):
+            counts = counts.astype(np.int64)
+        unsorted = cls(
+            ids,
+            counts,
+            {k: np.asarray(v) for k, v in (label_counts or {}).items()},
+            first_days,
+            last_days,
         )
+        return unsorted._take(np.lexsort((ids, -counts)))
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def top(self, num_ids: int) -> "IdFrequencies":
         """The `num_ids` most frequent ids."""
+        return self._take(slice(num_ids))
+
+    def _take(self, rows: np.ndarray | slice) -> "IdFrequencies":
+        first, last = self.first_days, self.last_days
         return IdFrequencies(
-            self.ids[:num_ids],
-            self.counts[:num_ids],
-            {k: v[:num_ids] for k, v in self.label_counts.items()},
+            self.ids[rows],
+            self.counts[rows],
+            {k: v[rows] for k, v in self.label_counts.items()},
+            None if first is None else first[rows],
+            None if last is None else last[rows],
         )
 
-    def with_min_count(self, min_count: int) -> "IdFrequencies":
+    def with_min_count(self, min_count: float) -> "IdFrequencies":
         """The ids that occur at least `min_count` times."""
         return self.top(int(np.searchsorted(-self.counts, -min_count, "right")))
 
@@ -134,16 +159,23 @@ class IdFrequencies:
         return total
 
 
-def read(folder: pathlib.Path) -> IdFrequencies:
+def read(
+    folder: pathlib.Path, names: Iterable[str] | None = None
+) -> IdFrequencies:
     """Reads a table's frequencies from its Parquet files.
 
     Args:
         folder: `DatasetFolder.id_frequencies(table)`.
+        names: Files in it, as `TableStatistics.files` names them; None for
+            all `part-*.parquet` that stand right in it.
 
     Raises:
-        InputError: The folder is absent, or a file in it is malformed.
+        InputError: A file or the folder is absent, or a file is malformed.
     """
-    paths = sorted(folder.glob("part-*.parquet"))
+    if names is None:
+        paths = sorted(folder.glob("part-*.parquet"))
+    else:
+        paths = [folder / name for name in names]
     if not paths:
         raise InputError(
             f"Id frequencies must be there. Received: {folder}, which holds "
@@ -151,20 +183,28 @@ def read(folder: pathlib.Path) -> IdFrequencies:
         )
     try:
         table = pa.concat_tables([pq.read_table(path) for path in paths])
-        columns = {name: table[name].to_numpy() for name in table.column_names}
-        ids, counts = columns.pop("id"), columns.pop("count")
+        labels = {
+            name.removeprefix(_LABEL_PREFIX): table[name].to_numpy()
+            for name in table.column_names
+            if name.startswith(_LABEL_PREFIX)
+        }
+        return IdFrequencies.from_counts(
+            table["id"].to_numpy(),
+            table["count"].to_numpy(),
+            labels,
+            first_days=_days(table, "first_day"),
+            last_days=_days(table, "last_day"),
+        )
     except (pa.ArrowException, OSError, KeyError) as error:
         raise InputError(
             f"Id frequencies must be Parquet files with `id` and `count`. "
             f"Received: {folder}: {' '.join(str(error).split())}. Run "
             "`tfplugin preprocess --overwrite`."
         ) from error
-    return IdFrequencies.from_counts(
-        ids,
-        counts,
-        {
-            name.removeprefix(_LABEL_PREFIX): values
-            for name, values in columns.items()
-            if name.startswith(_LABEL_PREFIX)
-        },
-    )
+
+
+def _days(table: pa.Table, name: str) -> np.ndarray | None:
+    if name not in table.column_names:
+        return None
+    days = table[name].cast(pa.int32())
+    return days.fill_null(int(UNKNOWN_DAY)).to_numpy()

@@ -90,7 +90,93 @@ def parse_training(
         spec[label] = scalar([1], tf.float32, [schema_lib.MISSING_LABEL])
     if schema.weight:
         spec[schema_lib.WEIGHT_FEATURE] = scalar([], tf.float32)
-    parsed = tf.io.parse_example(serialized, spec)
+    return _by_role(tf.io.parse_example(serialized, spec), schema)
+
+
+def parse_packed(
+    serialized: tf.Tensor, schema: schema_lib.Schema
+) -> tuple[
+    dict[str, tf.Tensor | tf.RaggedTensor],
+    dict[str, tf.Tensor],
+    dict[str, tf.Tensor],
+]:
+    """Parses packed records, of many rows each, into the batch of all rows.
+
+    Args:
+        serialized: string, shape `(num_records,)`; may be empty.
+        schema: The dataset's schema.
+
+    Returns:
+        What `parse_training` gives for the rows, record after record.
+
+    Raises:
+        tf.errors.InvalidArgumentError: A record is malformed, a feature has
+            another type than the schema says, or its columns differ in
+            their numbers of rows.
+
+    Example:
+    >>> user = schema_lib.IdFeature(dtype="int64", table="user")
+    >>> schema = schema_lib.Schema(id_features={"user": user}, labels=("buy",))
+    >>> example = tf.train.Example()
+    >>> example.features.feature["user"].int64_list.value.extend([7, 8])
+    >>> example.features.feature["buy"].float_list.value.extend([1.0, -1.0])
+    >>> records = tf.constant([example.SerializeToString()])
+    >>> features, labels, weights = parse_packed(records, schema)
+    >>> features["user"].numpy().tolist(), weights["buy"].numpy().tolist()
+    ([7, 8], [1.0, 0.0])
+    """
+    parsed = {
+        name: column.flat_values
+        for name, column in tf.io.parse_example(
+            serialized, _packed_spec(schema)
+        ).items()
+    }
+    lists = [name for name, one in schema.id_features.items() if one.is_list]
+    rows = [tf.size(parsed[name]) for name in parsed if name not in lists]
+    # Malformed bytes would otherwise shift a column against the others. The
+    # check runs wherever this does: TensorFlow prunes no assertion.
+    tf.debugging.assert_equal(
+        rows,
+        rows[:1] * len(rows),
+        "Columns of a packed record must have as many rows. Received: rows of "
+        f"{', '.join(name for name in parsed if name not in lists)}",
+    )
+    for name in lists:
+        lengths = parsed.pop(name + schema_lib.LENGTHS_SUFFIX)
+        # Validates that the lengths are those of all values.
+        parsed[name] = tf.RaggedTensor.from_row_lengths(parsed[name], lengths)
+    for label in schema.labels:
+        parsed[label] = parsed[label][:, tf.newaxis]
+    return _by_role(parsed, schema)
+
+
+def _packed_spec(
+    schema: schema_lib.Schema,
+) -> dict[str, tf.io.RaggedFeature]:
+    """Scalar columns and lengths first, which have a value a row."""
+    dtypes = dict.fromkeys((*schema.labels, *schema.dense_features), tf.float32)
+    if schema.weight:
+        dtypes[schema_lib.WEIGHT_FEATURE] = tf.float32
+    lists = {}
+    for name, feature in schema.id_features.items():
+        if feature.is_list:
+            dtypes[name + schema_lib.LENGTHS_SUFFIX] = tf.int64
+            lists[name] = _DTYPES[feature.dtype]
+        else:
+            dtypes[name] = _DTYPES[feature.dtype]
+    return {
+        name: tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64)
+        for name, dtype in {**dtypes, **lists}.items()
+    }
+
+
+def _by_role(
+    parsed: Mapping[str, tf.Tensor | tf.RaggedTensor], schema: schema_lib.Schema
+) -> tuple[
+    dict[str, tf.Tensor | tf.RaggedTensor],
+    dict[str, tf.Tensor],
+    dict[str, tf.Tensor],
+]:
     features = {
         name: parsed[name]
         for name in (*schema.id_features, *schema.dense_features)

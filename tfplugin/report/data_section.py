@@ -1,8 +1,11 @@
 """The page's part about the data: rows, labels, columns and ids."""
 
+import math
+
 from tfplugin import artifacts
 from tfplugin import schema
 from tfplugin.errors import InputError
+from tfplugin.report import columns_table
 from tfplugin.report import formatting
 from tfplugin.report import frequency_curve
 from tfplugin.report import markup
@@ -44,7 +47,8 @@ def build(
             _labels(statistics),
             _dense(columns, statistics),
             _tables(columns, statistics),
-            _curves(curves, drawn),
+            columns_table.build(columns, statistics),
+            _curves(curves, drawn, statistics),
         ),
         tuple(drawn.values()),
     )
@@ -206,12 +210,12 @@ def _tables(
                     ]
                 ),
                 formatting.integer(table.ids),
-                formatting.integer(table.occurrences),
+                formatting.integer(round(table.occurrences)),
                 formatting.number(
                     table.occurrences / table.ids if table.ids else None
                 ),
                 markup.share_bar(once, formatting.percent(once)),
-                formatting.ratio(table.missing, values),
+                formatting.percent(table.missing / values if values else None),
                 formatting.integer(table.empty_lists),
             )
         )
@@ -237,7 +241,8 @@ def _curve(
     dataset: artifacts.DatasetFolder, table: str, found: schema.TableStatistics
 ) -> frequency_curve.FrequencyCurve:
     folder = dataset.id_frequencies(table)
-    curve = frequency_curve.read(folder)
+    names = [file.name for file in found.files]
+    curve = frequency_curve.read(folder, names)
     if (curve.ids, curve.ids_seen_once) != (found.ids, found.ids_seen_once):
         raise InputError(
             "A table's frequencies must be those that statistics.json counts. "
@@ -253,7 +258,7 @@ def _pictures(
 ) -> dict[str, markup.Picture]:
     max_ids = max((curve.ids for curve in curves.values()), default=1)
     max_count = max(
-        (int(curve.counts[0]) for curve in curves.values() if curve.ids),
+        (math.ceil(curve.counts[0]) for curve in curves.values() if curve.ids),
         default=1,
     )
     return {
@@ -270,11 +275,19 @@ def _pictures(
 def _curves(
     curves: dict[str, frequency_curve.FrequencyCurve],
     drawn: dict[str, markup.Picture],
+    statistics: schema.Statistics,
 ) -> markup.Html:
     panels = []
     for table, curve in curves.items():
         share = formatting.ratio(curve.ids_seen_once, curve.ids)
         note = f"{formatting.count(curve.ids, 'id')}, {share} seen once"
+        ranks = statistics.tables[table].count_quantiles
+        if ranks:
+            median, most = (
+                formatting.number(ranks[round(rank * (len(ranks) - 1))])
+                for rank in (0.5, 0.99)
+            )
+            note += f"; half at most {median} times, 99 % at most {most}"
         panels.append(
             markup.element(
                 "div",

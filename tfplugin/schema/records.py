@@ -29,6 +29,7 @@ def read_record(path: pathlib.Path, kind: type[RecordT]) -> RecordT:
 
     Example:
     >>> import tempfile
+    >>> from tfplugin.schema import LabelStatistics
     >>> path = pathlib.Path(tempfile.mkdtemp(), "label.json")
     >>> write_record(path, LabelStatistics(observed=4, positives=1))
     >>> read_record(path, LabelStatistics).positive_rate

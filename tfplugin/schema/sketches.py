@@ -8,36 +8,37 @@ class HeavyHitter(Record):
 
     Args:
         id: The id.
-        estimate: Estimated occurrences.
-        lower: At least so many.
+        estimate: Estimated occurrences; a float where older ones decay.
+        lower: At least so many, with 98.2 % confidence.
         upper: At most so many.
     """
 
     id: int | str
-    estimate: int
-    lower: int
-    upper: int
+    estimate: int | float
+    lower: int | float
+    upper: int | float
 
 
 class ColumnSketch(Record):
-    """Sketches of one feature over training rows, as numbers.
+    """Sketches of one id feature over training rows, as numbers.
 
     Args:
-        values: Values that were seen, missing ones left out.
-        distinct: Estimated distinct values; None for dense features.
+        values: Ids that were seen, missing ones left out; a float where
+            older ones decay.
+        distinct: Estimated distinct ids; exact up to 8192.
         distinct_lower: Lower bound, with 95 % confidence.
         distinct_upper: Upper bound, with 95 % confidence.
         heavy_hitters: Ids with the highest estimates, falling.
-        heavy_hitter_error: What an estimate may exceed the truth by, at most.
-        quantiles: Of a dense feature's values at 101 evenly spaced ranks.
-        length_quantiles: Of a list's lengths, likewise.
+        heavy_hitter_error: What an estimate may exceed the truth by, with
+            98.2 % confidence.
+        length_quantiles: Of a list's lengths at 101 evenly spaced ranks,
+            null lists having none; exact up to 4095. Empty for scalars.
     """
 
-    values: int
-    distinct: float | None = None
-    distinct_lower: float | None = None
-    distinct_upper: float | None = None
+    values: int | float
+    distinct: float
+    distinct_lower: float
+    distinct_upper: float
     heavy_hitters: tuple[HeavyHitter, ...] = ()
-    heavy_hitter_error: int = 0
-    quantiles: tuple[float, ...] = ()
+    heavy_hitter_error: float = 0.0
     length_quantiles: tuple[float, ...] = ()

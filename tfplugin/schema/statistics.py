@@ -130,14 +130,12 @@ class Addition(Record):
         source_files: Its files.
         rows_read: Rows of its log.
         rows: Rows it added, by split.
-        last_time: Its last second of training rows; None without moments.
     """
 
     name: str
     source_files: tuple[SourceFile, ...]
     rows_read: int
     rows: dict[str, int]
-    last_time: int | None = None
 
 
 class Statistics(Record):
@@ -159,6 +157,7 @@ class Statistics(Record):
         dense: Dense feature to its statistics.
         tables: Table to its statistics.
         rows_sampled_out: Negatives that sampling left out.
+        last_time: Last second of all rows; None without moments.
         joins: Keyed join to what it found.
         additions: Logs that were added later, in order; all other numbers
             are of all logs together.
@@ -178,6 +177,7 @@ class Statistics(Record):
     dense: dict[str, DenseStatistics]
     tables: dict[str, TableStatistics]
     rows_sampled_out: int = 0
+    last_time: int | None = None
     joins: dict[str, JoinStatistics] = {}
     additions: tuple[Addition, ...] = ()
     sketches: Shard | None = None
