@@ -62,6 +62,10 @@ def run(
     inputs = opening.open_inputs(experiment)
     _check_schema(experiment, inputs, folder.read_schema())
     refuse_known(inputs.log.files, before)
+    # Before the job, which may take hours.
+    outcome.check_files(before, folder)
+    earlier = read_state(folder, before)
+    _check_sketches(experiment, earlier)
     remove_unlisted(folder, before)
     with (
         progress.listening(on_progress) as token,
@@ -76,8 +80,10 @@ def run(
             token,
             passes.Addition(number, _share(before, folder, paths), 1.0),
         )
+        # What an addition left that was refused.
+        artifacts.remove(folder.rejected / job.subfolder)
         try:
-            return _run(job, folder, before)
+            return _run(job, folder, before, earlier)
         finally:
             # Of whichever statistics are in force now.
             remove_unlisted(folder, folder.read_statistics())
@@ -87,8 +93,10 @@ def _run(
     job: passes.Job,
     folder: artifacts.DatasetFolder,
     before: schema.Statistics,
+    earlier: states.State,
 ) -> schema.Statistics:
     times = passes.count_times(job)
+    _check_order(job, before, times)
     job = with_factor(job, before, times)
     cut_offs = before.time_cut_offs
     converter = columns.Columns(
@@ -105,7 +113,7 @@ def _run(
         converter.schema,
         results,
         cut_offs=cut_offs,
-        earlier=read_state(folder, before),
+        earlier=earlier,
     )
     if not sum(added.rows(split) for split in schema.SPLITS):
         raise InputError(
@@ -115,6 +123,7 @@ def _run(
             " Check `source.files` and `source.select`."
         )
     whole = together(before, added, job.subfolder)
+    outcome.check_files(whole, folder)
     # The moment from which the log belongs to the dataset.
     schema.write_record(folder.statistics_json, whole)
     _LOGGER.info("Added %d rows.", added.rows_read)
@@ -136,6 +145,37 @@ def _check_schema(
         "An added log must give the examples that the dataset holds. "
         f"Received: another `{'`, `'.join(changed)}` than in schema.json. Use "
         "the configuration that made the dataset, or make a new one."
+    )
+
+
+def _check_sketches(
+    experiment: config.ExperimentConfig, earlier: states.State
+) -> None:
+    wanted = experiment.dataset.sketches
+    if earlier.sketches != wanted:
+        raise InputError(
+            "An added log must have sketches as the dataset does. Received: "
+            f"`dataset.sketches: {str(wanted).lower()}`, over a dataset made "
+            "with the other. Use the configuration that made the dataset."
+        )
+
+
+def _check_order(
+    job: passes.Job,
+    before: schema.Statistics,
+    times: time_counts.TimeCounts | None,
+) -> None:
+    """Refuses rows of the past where training reads by time."""
+    if job.experiment.dataset.order != "time" or times is None:
+        return
+    if before.last_time is None or times.seconds[0] >= before.last_time:
+        return
+    raise InputError(
+        "A log must begin where the dataset ends if it is read in the order "
+        "of time (`dataset.order`). Received: one whose first moment is "
+        f"{int(times.seconds[0])}, after rows up to {before.last_time} "
+        "(seconds since 1970). Add logs in the order of time, leave out what "
+        "is late by `source.select`, or make the dataset anew."
     )
 
 
@@ -188,6 +228,13 @@ def with_factor(
             "days earlier. Add logs in the order of time."
         )
     factor = 0.5 ** (days / half_life)
+    if not factor:
+        raise InputError(
+            "`append.half_life_days` must leave something of the counts so "
+            f"far. Received: {half_life:g}, and a log that ends {days:g} days "
+            "after the dataset. Give a longer half-life, or make a new "
+            "dataset of this log."
+        )
     addition = passes.Addition(
         job.addition.number, job.addition.frequencies, factor
     )
@@ -223,7 +270,7 @@ def _share(
         names = [file.name for file in found.files]
         local = folder.id_frequencies(table)
         target = storage.join(paths.temporary, "earlier", table)
-        if paths.root == str(folder.path):
+        if not staging_lib.is_elsewhere(paths, folder):
             shared[table] = tuple(str(local / name) for name in names)
             continue
         for name in names:
@@ -262,6 +309,10 @@ def together(
         update={
             **{k: getattr(before, k) + getattr(added, k) for k in counted},
             "source_files": before.source_files + added.source_files,
+            # A joined log may be the same for every addition.
+            "joined_files": tuple(
+                dict.fromkeys(before.joined_files + added.joined_files)
+            ),
             "shards": {
                 split: before.shards[split] + added.shards[split]
                 for split in schema.SPLITS

@@ -21,7 +21,7 @@ from tfplugin import schema as schemas
 from tfplugin.errors import InputError
 
 #: Ids of a row group: the same for any memory, and so the file's bytes.
-_ROW_GROUP = 1 << 17
+_ROW_GROUP = 1 << 16
 
 #: Bytes beside its counters that adding up, sorting and writing an id takes.
 _BYTES_AN_ID = 80
@@ -129,6 +129,8 @@ class _Merge:
     def run(self, pieces: list[Piece]) -> Iterator[pa.RecordBatch]:
         """Yields blocks of counts."""
         pieces.sort()
+        # What counting took before is Arrow's otherwise.
+        pa.default_memory_pool().release_unused()
         earlier = _earlier_rows(self._target)
         block_bytes = self._block_rows * self._bytes_a_row(pieces)
         pieces = count_pieces.reduce(
@@ -136,7 +138,7 @@ class _Merge:
         )
         rows = sum(piece.rows for piece in pieces) + earlier
         wanted = rows * (self._bytes_a_row(pieces) + _BYTES_AN_ID)
-        num_parts = max(1, -int(-wanted // (self._memory * 0.7)))
+        num_parts = max(1, -int(-wanted // (self._memory / 2)))
         if num_parts == 1:
             (table,) = self._tables(pieces, 1)
             for block in _read_earlier(self._target, self._block_rows):

@@ -7,6 +7,7 @@ worker ends otherwise than by itself; `pipelines` looks for it.
 
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -15,25 +16,26 @@ _POLL_SECONDS = 0.2
 
 
 def command(folder: pathlib.Path) -> str:
-    """The command line of a worker, for a shell.
+    """The command line of a worker of this process, for a shell.
 
     Args:
         folder: Of the marks; workers end when it is removed.
     """
-    return f"exec '{sys.executable}' -m beam_jobs.local_worker '{folder}'"
+    words = (sys.executable, "-m", __name__, str(folder), str(os.getpid()))
+    return f"exec {shlex.join(words)}"
 
 
-def main(folder: str) -> int:
+def main(folder: str, parent: int) -> int:
     """Runs one worker until it ends, its parent does, or the folder is gone.
 
     Args:
         folder: Of the marks.
+        parent: Number of the process that runs the job.
 
     Returns:
         The exit status of the worker; 1 if it was killed.
     """
     marks = pathlib.Path(folder)
-    parent = os.getppid()
     worker = subprocess.Popen(
         [sys.executable, "-m", "apache_beam.runners.worker.sdk_worker_main"]
     )
@@ -53,4 +55,4 @@ def main(folder: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

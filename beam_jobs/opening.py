@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from beam_jobs import columns
 from beam_jobs import join_logs
+from beam_jobs import log_files
 from beam_jobs import select
 from beam_jobs import select_columns
 from beam_jobs import sources
@@ -28,6 +29,16 @@ class Inputs:
     joined: tuple[join_logs.OpenedJoin, ...]
     query: select.Query | None
     schema: pa.Schema
+
+    @property
+    def files(self) -> tuple[log_files.LogFile, ...]:
+        """Files of the log, then of the joined logs, numbered through."""
+        logs = (self.log, *(join.log for join in self.joined))
+        found = [file for log in logs for file in log.files]
+        return tuple(
+            dataclasses.replace(file, index=index)
+            for index, file in enumerate(found)
+        )
 
 
 def open_inputs(experiment: config.ExperimentConfig) -> Inputs:

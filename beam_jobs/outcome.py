@@ -76,13 +76,16 @@ def to_statistics(
     shards: dict[str, list[schema.Shard]] = {s: [] for s in schema.SPLITS}
     for split, shard in results["shards"]:
         shards[split].append(shard)
+    files = tuple(
+        schema.SourceFile(
+            path=file.path, bytes=file.size, crc32c=checksums[file.index]
+        )
+        for file in job.inputs.files
+    )
+    num_files = len(job.inputs.log.files)
     return schema.Statistics(
-        source_files=tuple(
-            schema.SourceFile(
-                path=file.path, bytes=file.size, crc32c=checksums[file.index]
-            )
-            for file in job.inputs.log.files
-        ),
+        source_files=files[:num_files],
+        joined_files=tuple(dict.fromkeys(files[num_files:])),
         rows_read=counts["rows_read"],
         rows_removed_by_select=counts.get("rows_removed_by_select", 0),
         rows_added_by_select=counts.get("rows_added_by_select", 0),
@@ -131,6 +134,32 @@ def write_state(
         bytes=path.stat().st_size,
         crc32c=artifacts.file_crc32c(path),
     )
+
+
+def check_files(
+    found: schema.Statistics, folder: artifacts.DatasetFolder
+) -> None:
+    """Refuses to finish a dataset whose files are not in its folder.
+
+    Raises:
+        InputError: Names a file that is absent, or has another size than a
+            worker says.
+    """
+    listed = {folder.split(name): found.shards[name] for name in schema.SPLITS}
+    for table, part in found.tables.items():
+        listed[folder.id_frequencies(table)] = part.files
+    for place, shards in listed.items():
+        for shard in shards:
+            path = place / shard.name
+            size = path.stat().st_size if path.is_file() else None
+            if size != shard.bytes:
+                now = "absent" if size is None else f"of {size} bytes"
+                raise InputError(
+                    "Every file of a dataset must be in its folder, as it was "
+                    f"written. Received: {path}, which is {now}, not of "
+                    f"{shard.bytes}. Check the disk; where workers do not see "
+                    "this folder, name one that they do by --staging."
+                )
 
 
 def check_rows(found: schema.Statistics, split: config.SplitConfig) -> None:

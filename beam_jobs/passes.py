@@ -31,6 +31,8 @@ from tfplugin.errors import InputError
 
 _LOGGER = logging.getLogger(__name__)
 _SIDE_OUTPUTS = (sources.REJECTED, sources.COUNTS, sources.PROBLEMS)
+#: A result of every pipeline, also over a log without rows.
+_RAN = ("ran", True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,11 +130,12 @@ def count_times(job: Job) -> time_counts.TimeCounts | None:
             (
                 times | pipelines.named("times"),
                 read.problems | pipelines.named("problems"),
+                pipeline | "Ran" >> beam.Create([_RAN]),
             )
             | beam.Flatten()
             | pipelines.CollectResults(path)
         )
-    results = pipelines.read_results(path)
+    results = _read_results(path)
     raise_problems(results)
     found = time_counts.merge(results.get("times", []))
     if not len(found.seconds):
@@ -147,7 +150,12 @@ def _only(inputs: opening.Inputs, column: str) -> opening.Inputs:
     """The inputs with one column, for which less is read and computed."""
     if inputs.query is not None:
         return dataclasses.replace(inputs, query=inputs.query.only(column))
-    if column not in inputs.log.schema.names:
+    drops = any(
+        isinstance(join.config, config.EventsJoin)
+        and join.config.mature != "mask"
+        for join in inputs.joined
+    )
+    if drops or column not in inputs.log.schema.names:
         return inputs
     log = inputs.log.only([column])
     return dataclasses.replace(inputs, log=log, joined=())
@@ -275,7 +283,7 @@ def write_dataset(
             counts = (counts, sampled.counts) | "AndSampled" >> beam.Flatten()
         files = (
             pipeline
-            | "Files" >> beam.Create(job.inputs.log.files)
+            | "Files" >> beam.Create(job.inputs.files)
             | "SpreadFiles" >> beam.Reshuffle()
             | "Fingerprint"
             >> beam.ParDo(sources.Fingerprint()).with_outputs(
@@ -296,8 +304,21 @@ def write_dataset(
             "checksums": files.checksums,
         }
         named = [part | pipelines.named(name) for name, part in parts.items()]
+        named.append(pipeline | "Ran" >> beam.Create([_RAN]))
         named | "AllResults" >> beam.Flatten() | pipelines.CollectResults(path)
-    return pipelines.read_results(path)
+    return _read_results(path)
+
+
+def _read_results(path: str) -> pipelines.Results:
+    """What a pipeline that has ended found, or why it is not seen here."""
+    results = pipelines.read_results(path)
+    if _RAN[0] not in results:
+        raise InputError(
+            "Workers must write to a folder that this command sees. Received: "
+            f"{path}, which is absent though the job has ended. Name a folder "
+            "or URL that both see by --staging."
+        )
+    return results
 
 
 def _of_examples(

@@ -51,12 +51,12 @@ def run(
     """
     inputs = opening.open_inputs(experiment)
     columns.Columns(experiment, inputs.schema, (0, 0))
-    _clean(folder)
-    folder.path.mkdir(parents=True, exist_ok=True)
     with (
         progress.listening(on_progress) as token,
         staging_lib.workspace(folder, staging) as paths,
     ):
+        _clean(folder)
+        folder.path.mkdir(parents=True, exist_ok=True)
         job = passes.Job(
             experiment, paths, inputs, tuple(beam_arguments), token
         )
@@ -76,6 +76,7 @@ def _run(job: passes.Job, folder: artifacts.DatasetFolder) -> schema.Statistics:
         job, folder, converter.schema, results, cut_offs=cut_offs
     )
     outcome.check_rows(found, job.experiment.split)
+    outcome.check_files(found, folder)
     schema.write_record(folder.schema_json, converter.schema)
     schema.write_record(folder.statistics_json, found)
     folder.completed.touch()

@@ -3,12 +3,14 @@
 #ifndef BEAM_JOBS_COUNTING_ID_KEYS_H_
 #define BEAM_JOBS_COUNTING_ID_KEYS_H_
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <new>
+#include <utility>
 
 #include "id_hash.h"
 
@@ -35,28 +37,44 @@ inline bool IsValid(const uint8_t* bits, int64_t i) {
   return bits == nullptr || (bits[i >> 3] >> (i & 7) & 1);
 }
 
-// Memory that grows in place where the allocator can (mremap), so that growing
-// needs little beside what is there. `limit` bytes are allocated.
+// Memory of the system's own, not of malloc's: it grows without a copy beside
+// it, and goes back when it is freed, so that what tables say they hold is what
+// the process holds.
 class Buffer {
  public:
-  ~Buffer() { std::free(data_); }
   Buffer() = default;
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() {
+    if (data_ != nullptr) munmap(data_, limit_);
+  }
 
   char* data() const { return data_; }
   size_t limit() const { return limit_; }
 
+  void Swap(Buffer* other) {
+    std::swap(data_, other->data_);
+    std::swap(limit_, other->limit_);
+  }
+
   void Reserve(size_t bytes) {
     if (bytes <= limit_) return;
     size_t wanted = std::max(bytes, limit_ + limit_ / 2);
-    void* grown = std::realloc(data_, wanted);
-    if (grown == nullptr) throw std::bad_alloc();
+    wanted = (wanted + kPage - 1) / kPage * kPage;
+    void* grown =
+        data_ == nullptr
+            ? mmap(nullptr, wanted, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+            : mremap(data_, limit_, wanted, MREMAP_MAYMOVE);
+    if (grown == MAP_FAILED) throw std::bad_alloc();
     data_ = static_cast<char*>(grown);
     limit_ = wanted;
   }
 
  private:
+  // A multiple of any page.
+  static constexpr size_t kPage = 1 << 16;
+
   char* data_ = nullptr;
   size_t limit_ = 0;
 };

@@ -66,7 +66,7 @@ class IdTable : public AnyTable {
 
   int64_t bytes() const override {
     return static_cast<int64_t>(entries_.limit() + arena_.limit() +
-                                slots_.capacity() * sizeof(Slot) +
+                                slots_.limit() +
                                 order_.capacity() * sizeof(uint32_t));
   }
 
@@ -210,6 +210,8 @@ class IdTable : public AnyTable {
     }
   };
 
+  int64_t num_slots() const { return int64_t{1} << bits_; }
+  Slot* slots() const { return reinterpret_cast<Slot*>(slots_.data()); }
   char* Entry(int64_t i) const { return entries_.data() + i * stride_; }
   Key KeyOf(int64_t i) const { return Key::Stored(Entry(i), arena_); }
   Counter* Counters(char* entry) const {
@@ -249,16 +251,16 @@ class IdTable : public AnyTable {
 
   // Entries of the ids; new ones are made, with zeros.
   void Find(Batch* batch) {
-    while ((size_ + batch->size) * 4 > static_cast<int64_t>(slots_.size()) * 3) {
+    while ((size_ + batch->size) * 4 > num_slots() * 3) {
       Rehash(bits_ + 1);
     }
     entries_.Reserve((size_ + batch->size) * stride_);
     for (int i = 0; i < batch->size; ++i) {
       batch->tags[i] = static_cast<uint32_t>(batch->keys[i].Hash() >> 32);
-      __builtin_prefetch(&slots_[batch->tags[i] >> shift_]);
+      __builtin_prefetch(slots() + (batch->tags[i] >> shift_));
     }
     for (int i = 0; i < batch->size; ++i) {
-      const Slot& slot = slots_[batch->tags[i] >> shift_];
+      const Slot& slot = slots()[batch->tags[i] >> shift_];
       if (slot.entry != kEmpty) __builtin_prefetch(Entry(slot.entry), 1);
     }
     for (int i = 0; i < batch->size; ++i) {
@@ -269,7 +271,7 @@ class IdTable : public AnyTable {
   int64_t FindOne(const Key& key, uint32_t tag) {
     size_t place = tag >> shift_;
     while (true) {
-      Slot& slot = slots_[place];
+      Slot& slot = slots()[place];
       if (slot.entry == kEmpty) {
         if (size_ >= kEmpty) throw std::bad_alloc();
         slot = {tag, static_cast<uint32_t>(size_)};
@@ -285,23 +287,28 @@ class IdTable : public AnyTable {
       if (slot.tag == tag && key.IsStoredAt(Entry(slot.entry), arena_)) {
         return slot.entry;
       }
-      place = (place + 1) & (slots_.size() - 1);
+      place = (place + 1) & (num_slots() - 1);
     }
   }
 
   void Rehash(int bits) {
     if (bits > 32) throw std::bad_alloc();
-    std::vector<Slot> old(size_t{1} << bits, Slot{0, kEmpty});
-    old.swap(slots_);
+    int64_t num_old = slots_.data() == nullptr ? 0 : num_slots();
+    Buffer old;
+    old.Reserve((size_t{1} << bits) * sizeof(Slot));
+    old.Swap(&slots_);
     bits_ = bits;
     shift_ = 32 - bits;
-    for (const Slot& slot : old) {
-      if (slot.entry == kEmpty) continue;
-      size_t place = slot.tag >> shift_;
-      while (slots_[place].entry != kEmpty) {
-        place = (place + 1) & (slots_.size() - 1);
+    // Every byte of an empty slot.
+    std::memset(slots_.data(), 0xff, num_slots() * sizeof(Slot));
+    const Slot* moved = reinterpret_cast<const Slot*>(old.data());
+    for (int64_t i = 0; i < num_old; ++i) {
+      if (moved[i].entry == kEmpty) continue;
+      size_t place = moved[i].tag >> shift_;
+      while (slots()[place].entry != kEmpty) {
+        place = (place + 1) & (num_slots() - 1);
       }
-      slots_[place] = slot;
+      slots()[place] = moved[i];
     }
   }
 
@@ -322,8 +329,7 @@ class IdTable : public AnyTable {
   size_t counters_at_, days_at_, stride_;
   int bits_ = 0, shift_ = 0;
   int64_t size_ = 0;
-  std::vector<Slot> slots_;
-  Buffer entries_, arena_;
+  Buffer slots_, entries_, arena_;
   size_t arena_used_ = 0;
   std::vector<uint32_t> order_;
 };

@@ -344,3 +344,58 @@ def test_workers_that_do_not_see_the_work_folder(lab, tmp_path):
     assert rows_of(other) == rows_of(lab)
     assert frequencies(other, "item") == frequencies(lab, "item")
     assert shelf.paths() == []
+
+
+def test_a_half_life_that_leaves_nothing_is_refused(lab):
+    before = snapshot(lab)
+    with pytest.raises(InputError, match="half_life_days.*longer"):
+        add(
+            lab,
+            lab.write("b.parquet", log(4_000, 50)),
+            append={"half_life_days": 0.01},
+        )
+    assert snapshot(lab) == before
+
+
+def test_other_sketches_are_refused_before_the_job(lab, monkeypatch):
+    monkeypatch.setattr(append.passes, "write_dataset", None)
+    dataset = {"num_shards": 2, "sketches": False}
+    with pytest.raises(InputError, match="dataset.sketches"):
+        add(lab, lab.write("b.parquet", log(400, 50)), dataset=dataset)
+
+
+def test_the_order_of_time_is_kept(tmp_path):
+    lab = conftest.Lab(tmp_path)
+    ordered = {**CONFIG, "dataset": {"num_shards": 2, "order": "time"}}
+    lab.run(lab.write("a.parquet", log(200, 200)), **ordered)
+    before = snapshot(lab)
+    for first in (0, 398):
+        late = lab.write("late.parquet", log(first, 150))
+        with pytest.raises(InputError, match="dataset.order"):
+            add(lab, late, dataset=ordered["dataset"])
+        assert snapshot(lab) == before
+    found = add(
+        lab,
+        lab.write("b.parquet", log(400, 150)),
+        dataset=ordered["dataset"],
+        append={"split": "train"},
+    )
+    times = []
+    for shard in found.shards["train"]:
+        path = lab.folder.split("train") / shard.name
+        part = conftest.Lab(lab.path)
+        part.folder = _Inside(path.parent)
+        number = int(path.name[5:10])
+        times += [r["event_time"][0] for r in part.examples("train", number)]
+    assert times == sorted(times)
+    assert len(times) == found.rows("train")
+
+
+def test_rejected_rows_of_a_refused_addition_go(lab):
+    bad = log(400, 60).set_column(4, "click", pa.array([7] * 60))
+    with pytest.raises(InputError, match="max_rejected"):
+        add(lab, lab.write("b.parquet", bad))
+    left = list((lab.folder.rejected / "added-00001").iterdir())
+    assert len(left) == 1
+    add(lab, lab.write("b.parquet", log(400, 60)))
+    assert not left[0].exists()

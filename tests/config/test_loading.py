@@ -135,6 +135,7 @@ def test_package_path_of_an_absent_package(path):
         ("features.a-b={type: dense}", ["a-b", "letters"]),
         ("features.click={type: dense}", ["click", "twice"]),
         ("features.tags_length={type: dense}", ["tags_length", "reserved"]),
+        ("labels.tags_length={}", ["tags_length", "reserved"]),
         ("name=", ["name", "string"]),
         ("source.files=[]", ["source.files", "at least 1"]),
         ("source.max_rejected=-1", ["source.max_rejected"]),

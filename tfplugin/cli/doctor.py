@@ -64,6 +64,7 @@ def examine() -> Findings:
             hardware=processors,
             advice="Run `pip install tfplugin` again for TensorFlow.",
         )
+    from beam_jobs import counting
     from tfplugin import kernels
 
     status = kernels.status()
@@ -74,6 +75,7 @@ def examine() -> Findings:
             ("why", status.reason),
             ("instruction set", status.instruction_set or "-"),
             ("library", str(status.path or "-")),
+            ("counting of ids", counting.status().reason),
         ],
         hardware=[*processors, ("GPUs of TensorFlow", _gpus())],
         advice=None if status.in_use else _advice(os.environ.get(_SWITCH)),

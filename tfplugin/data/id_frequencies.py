@@ -79,16 +79,21 @@ class IdFrequencies:
             first_days,
             last_days,
         )
-        return unsorted._take(np.lexsort((ids, -counts)))
+        return unsorted.take(np.lexsort((ids, -counts)))
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def top(self, num_ids: int) -> "IdFrequencies":
         """The `num_ids` most frequent ids."""
-        return self._take(slice(num_ids))
+        return self.take(slice(num_ids))
 
-    def _take(self, rows: np.ndarray | slice) -> "IdFrequencies":
+    def take(self, rows: np.ndarray | slice) -> "IdFrequencies":
+        """Some of the ids.
+
+        Args:
+            rows: Their places, as NumPy takes them.
+        """
         first, last = self.first_days, self.last_days
         return IdFrequencies(
             self.ids[rows],

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from tfplugin.errors import InputError
 from tfplugin.schema.records import Record
 
@@ -82,11 +85,46 @@ class NegativeSampling(Record):
         labels: A row is a negative where none of these labels is 1.
         rate: The share of negatives that was kept, in (0, 1].
         splits: The splits that were sampled.
+
+    Example:
+    >>> NegativeSampling(labels=("click",), rate=0.1, splits=("train",)).undo(
+    ...     np.array([0.0, 0.5, 1.0])
+    ... ).round(4).tolist()
+    [0.0, 0.0909, 1.0]
     """
 
     labels: tuple[str, ...]
     rate: float
     splits: tuple[str, ...]
+
+    def undo(self, p: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Probabilities of the whole log, from those of a sampled one.
+
+        It is for the one label that was sampled by: a row that is positive
+        in another of several labels was always kept.
+
+        Args:
+            p: Probabilities that a model trained on the kept rows gives, of
+                any shape; NaN stays NaN.
+
+        Returns:
+            float64, of the same shape: the exact numbers but for a few
+            roundings, also next to 0 and 1.
+
+        Raises:
+            ValueError: A number is not in [0, 1].
+        """
+        values = np.asarray(p, np.float64)
+        if np.any((values < 0) | (values > 1)):
+            raise ValueError(
+                "`p` must be probabilities, in [0, 1]. Received: values from "
+                f"{np.nanmin(values)} to {np.nanmax(values)}. Apply the "
+                "sigmoid to logits first."
+            )
+        # Sums of positive terms only: nothing cancels.
+        kept = self.rate * values
+        undone: npt.NDArray[np.float64] = kept / ((1.0 - values) + kept)
+        return undone
 
 
 class Schema(Record):

@@ -159,6 +159,7 @@ class Statistics(Record):
         rows_sampled_out: Negatives that sampling left out.
         last_time: Last second of all rows; None without moments.
         joins: Keyed join to what it found.
+        joined_files: The files of the joined logs.
         additions: Logs that were added later, in order; all other numbers
             are of all logs together.
         sketches: The file of the sketches, inside `sketches/`.
@@ -179,6 +180,7 @@ class Statistics(Record):
     rows_sampled_out: int = 0
     last_time: int | None = None
     joins: dict[str, JoinStatistics] = {}
+    joined_files: tuple[SourceFile, ...] = ()
     additions: tuple[Addition, ...] = ()
     sketches: Shard | None = None
     columns: dict[str, ColumnSketch] = {}
