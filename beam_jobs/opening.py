@@ -4,12 +4,12 @@ import dataclasses
 
 import pyarrow as pa
 
-from beam_jobs import columns
-from beam_jobs import join_logs
-from beam_jobs import log_files
-from beam_jobs import select
-from beam_jobs import select_columns
-from beam_jobs import sources
+from beam_jobs.joining import join_logs
+from beam_jobs.reading import log_files
+from beam_jobs.reading import sources
+from beam_jobs.roles import columns
+from beam_jobs.selecting import select
+from beam_jobs.selecting import select_columns
 from tfplugin import config
 from tfplugin.errors import InputError
 

@@ -2,12 +2,12 @@
 
 import logging
 
-from beam_jobs import joins
 from beam_jobs import passes
 from beam_jobs import pipelines
-from beam_jobs import states
-from beam_jobs import statistics
 from beam_jobs import storage
+from beam_jobs.joining import joins
+from beam_jobs.summaries import states
+from beam_jobs.summaries import statistics
 from tfplugin import artifacts
 from tfplugin import config
 from tfplugin import schema
@@ -63,6 +63,12 @@ def to_statistics(
         InputError: No row of the log reached a split, or no training row is
             known at all.
     """
+    if not results:
+        raise RuntimeError(
+            "The workers' results must be where they were told to write. "
+            f"Received: nothing in {job.paths.temporary}. Name a folder that "
+            "workers and this machine share by --staging."
+        )
     counts = dict(results.get("counts", []))
     checksums = dict(results["checksums"])
     state = merged_state(job, results, earlier)
@@ -173,8 +179,9 @@ def check_rows(found: schema.Statistics, split: config.SplitConfig) -> None:
             "The training split must have rows. Received: "
             f"{found.rows_read} rows read, "
             f"{found.rows_removed_by_select} removed by the select, "
-            f"{found.rows_rejected} refused, none left to train on. Check "
-            "`source.select` and `split`."
+            f"{found.rows_rejected} refused, {found.rows_sampled_out} sampled "
+            "out, none left to train on. Check `source.select`, `split` and "
+            "`dataset.negatives`."
         )
     empty = [name for name in schema.SPLITS if not found.rows(name)]
     if empty and split.validation_from is None:

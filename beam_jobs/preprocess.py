@@ -4,14 +4,14 @@ import logging
 from collections.abc import Callable
 from collections.abc import Sequence
 
-from beam_jobs import columns
 from beam_jobs import opening
 from beam_jobs import outcome
 from beam_jobs import passes
 from beam_jobs import progress
-from beam_jobs import splits
 from beam_jobs import staging as staging_lib
-from beam_jobs import time_counts
+from beam_jobs.roles import columns
+from beam_jobs.roles import splits
+from beam_jobs.roles import time_counts
 from tfplugin import artifacts
 from tfplugin import config
 from tfplugin import schema

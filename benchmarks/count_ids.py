@@ -33,9 +33,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_jobs import id_frequencies
 from beam_jobs import pipelines
 from beam_jobs import storage
+from beam_jobs.counting import id_frequencies
 from tfplugin import schema
 
 SCHEMA = schema.Schema(

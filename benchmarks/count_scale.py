@@ -27,9 +27,9 @@ import count_ids
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs import id_frequencies
 from beam_jobs import pipelines
 from beam_jobs import storage
+from beam_jobs.counting import id_frequencies
 
 ROWS_A_TURN = 500_000
 ROWS_A_BATCH = 62_500

@@ -108,10 +108,10 @@ def made_schema(log: pa.Schema, packed: bool):
 def write_ours(logs: list[str], out: pathlib.Path, packed: bool) -> float:
     import apache_beam as beam
 
-    from beam_jobs import columns
     from beam_jobs import pipelines
-    from beam_jobs import sinks
     from beam_jobs import storage
+    from beam_jobs.roles import columns
+    from beam_jobs.writing import sinks
     from tfplugin import config
 
     def batches(element):

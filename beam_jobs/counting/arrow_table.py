@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs import id_counts
 from beam_jobs import row_hash
+from beam_jobs.counting import id_counts
 from beam_jobs.counting import occurrences
 
 #: Rows of counts that are kept apart before they are merged.

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_jobs import id_counts
 from beam_jobs import row_hash
+from beam_jobs.counting import id_counts
 from beam_jobs.counting import library
 from beam_jobs.counting import native_table
 from beam_jobs.counting import occurrences

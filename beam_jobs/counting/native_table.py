@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_jobs import conversions
-from beam_jobs import id_counts
+from beam_jobs.counting import id_counts
 from beam_jobs.counting import occurrences
 
 _COUNTERS = {pa.uint32(): 0, pa.int64(): 1, pa.float64(): 2}

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_jobs import id_counts
+from beam_jobs.counting import id_counts
 from tfplugin import schema as schemas
 
 #: Labels that one word of bits has room for.

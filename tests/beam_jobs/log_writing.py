@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from tfx_bsl.coders import example_coder
 
 from beam_jobs import batches
-from beam_jobs import sources
-from beam_jobs import tfrecords
+from beam_jobs.reading import sources
+from beam_jobs.writing import tfrecords
 from tfplugin import config
 
 COMPRESSORS = {

@@ -12,11 +12,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from beam_jobs import conversions
-from beam_jobs import id_counts
-from beam_jobs import role_values
 from beam_jobs import row_hash
-from beam_jobs import splits
-from beam_jobs import time_counts
+from beam_jobs.counting import id_counts
+from beam_jobs.roles import role_values
+from beam_jobs.roles import splits
+from beam_jobs.roles import time_counts
 from tfplugin import schema
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -158,6 +158,17 @@ def test_seconds_of_timestamps(unit, zone):
     if factor > 1:
         early = pa.array([-1], pa.timestamp(unit, zone))
         assert role_values.seconds(early, required=True).values[0].as_py() == -1
+
+
+def test_numbers_that_are_no_seconds_are_refused():
+    last = role_values.LAST_SECOND
+    column = pa.array([role_values.FIRST_SECOND, last, 1_700_000_000_000, 7])
+    for kind in (pa.int64(), pa.float64(), pa.string()):
+        got = role_values.seconds(column.cast(kind), required=False)
+        wanted = [role_values.FIRST_SECOND, last, None, 7]
+        assert converted(got) == (wanted, [False, False, True, False])
+    # Nor do they move cut-offs.
+    assert time_counts.TimeCounts.of(column).seconds[-1] == last
 
 
 def test_seconds_of_text():

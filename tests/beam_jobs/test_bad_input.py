@@ -9,7 +9,7 @@ import pathlib
 import pyarrow as pa
 import pytest
 
-from beam_jobs import select
+from beam_jobs.selecting import select
 from tfplugin.errors import InputError
 
 GOOD = pa.table({"item": list(range(40)), "click": [0, 1] * 20})

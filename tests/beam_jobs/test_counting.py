@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from beam_jobs import counting
-from beam_jobs import id_counts
 from beam_jobs import row_hash
+from beam_jobs.counting import id_counts
 
 DAY = 86_400
 IDS = {

@@ -11,10 +11,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from beam_jobs import batches
-from beam_jobs import csv_lines
-from beam_jobs import csv_log
-from beam_jobs import sources
-from beam_jobs import text_files
+from beam_jobs.reading import csv_lines
+from beam_jobs.reading import csv_log
+from beam_jobs.reading import sources
+from beam_jobs.reading import text_files
 from tfplugin import config
 from tfplugin.errors import InputError
 

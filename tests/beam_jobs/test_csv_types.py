@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs import csv_types
-from beam_jobs import sources
-from beam_jobs import text_files
+from beam_jobs.reading import csv_types
+from beam_jobs.reading import sources
+from beam_jobs.reading import text_files
 from tests.beam_jobs import test_bad_input
 from tfplugin import config
 from tfplugin.errors import InputError

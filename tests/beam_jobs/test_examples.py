@@ -9,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from tensorflow.core.example import example_pb2
 
-from beam_jobs import examples
-from beam_jobs import tfrecords
+from beam_jobs.writing import examples
+from beam_jobs.writing import tfrecords
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 ROW = st.tuples(

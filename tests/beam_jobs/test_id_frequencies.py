@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_jobs import count_files
-from beam_jobs import count_pieces
 from beam_jobs import counting
-from beam_jobs import id_counts
-from beam_jobs import id_frequencies
 from beam_jobs import pipelines
 from beam_jobs import storage
+from beam_jobs.counting import count_files
+from beam_jobs.counting import count_pieces
+from beam_jobs.counting import id_counts
+from beam_jobs.counting import id_frequencies
 from tfplugin import data
 from tfplugin import schema as schemas
 from tfplugin.data import id_frequencies as reading

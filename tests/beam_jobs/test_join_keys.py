@@ -11,9 +11,9 @@ import pytest
 import yaml
 from hypothesis import strategies
 
-from beam_jobs import join_keys
-from beam_jobs import join_times
-from beam_jobs import role_values
+from beam_jobs.joining import join_keys
+from beam_jobs.joining import join_times
+from beam_jobs.roles import role_values
 from tfplugin import config
 
 GUIDE = pathlib.Path(__file__).parents[2] / "docs" / "guides" / "joins.md"
@@ -131,6 +131,10 @@ def test_moments(column, wanted):
         # Microseconds taken for seconds would overflow in silence.
         pa.array([2**62]),
         pa.array([-(2**63)]),
+        # Milliseconds taken for seconds would meet nothing, in silence.
+        pa.array([1_700_000_000_000]),
+        pa.array([1.7e12]),
+        pa.array(["1700000000000"]),
         pa.array([np.nan]),
         pa.array([1e300]),
         pa.array([2**62], pa.timestamp("s")),

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import strategies
 
 from beam_jobs import batches
-from beam_jobs import join_division
-from beam_jobs import join_keys
-from beam_jobs import join_logs
-from beam_jobs import join_parts
-from beam_jobs import join_pieces
-from beam_jobs import join_rows
-from beam_jobs import log_files
-from beam_jobs import parquet_log
+from beam_jobs.joining import join_division
+from beam_jobs.joining import join_keys
+from beam_jobs.joining import join_logs
+from beam_jobs.joining import join_parts
+from beam_jobs.joining import join_pieces
+from beam_jobs.joining import join_rows
+from beam_jobs.reading import log_files
+from beam_jobs.reading import parquet_log
 from tfplugin import config
 from tfplugin.errors import InputError
 

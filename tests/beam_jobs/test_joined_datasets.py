@@ -58,9 +58,7 @@ def test_files_of_joined_logs_are_known(lab):
     assert events.path.endswith("events.parquet")
     assert events.bytes == (lab.path / "events.parquet").stat().st_size
     day = pa.table({"item": list(range(50)), "at": [101 * HOUR] * 50})
-    config = lab.config(
-        lab.write("day.parquet", day), source=source, **CONFIG
-    )
+    config = lab.config(lab.write("day.parquet", day), source=source, **CONFIG)
     # The joined log is as it was, and is no log that is added twice.
     both = append.run(config, lab.folder)
     assert both.joined_files == (events,)

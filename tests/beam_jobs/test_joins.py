@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pydantic
 import pytest
 
-from beam_jobs import joins
 from beam_jobs import pipelines
-from beam_jobs import sources
 from beam_jobs import storage
+from beam_jobs.joining import joins
+from beam_jobs.reading import sources
 from tests.support import shelf
 from tfplugin import config
 from tfplugin.errors import InputError
@@ -251,8 +251,8 @@ def test_rows_without_a_moment_are_rejected(shop):
     reasons = [row.reason for row in refused]
     assert [json.loads(row.row)["item"] for row in refused] == [1, 2]
     assert reasons == [
-        "column `shown` must be a moment, or seconds since 1970, for "
-        f"`source.joins.orders`; received {value}"
+        "column `shown` must be a moment, or seconds since 1970, of the years "
+        f"1 to 9999, for `source.joins.orders`; received {value}"
         for value in ("'?'", "None")
     ]
 

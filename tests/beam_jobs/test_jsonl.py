@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from beam_jobs import columns
-from beam_jobs import jsonl_lines
-from beam_jobs import jsonl_log
-from beam_jobs import jsonl_types
-from beam_jobs import text_files
+from beam_jobs.reading import jsonl_lines
+from beam_jobs.reading import jsonl_log
+from beam_jobs.reading import jsonl_types
+from beam_jobs.reading import text_files
+from beam_jobs.roles import columns
 from tests.beam_jobs import log_writing
 from tfplugin import config
 from tfplugin.errors import InputError

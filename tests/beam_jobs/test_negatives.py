@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beam_jobs import columns
-from beam_jobs import negatives
 from beam_jobs import row_hash
-from beam_jobs import sources
+from beam_jobs.reading import sources
+from beam_jobs.roles import columns
+from beam_jobs.roles import negatives
 from tfplugin import config
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from beam_jobs import preprocess
-from beam_jobs import text_files
+from beam_jobs.reading import text_files
 from tests.beam_jobs import conftest
 from tfplugin import artifacts
 

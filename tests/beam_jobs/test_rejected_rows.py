@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_jobs import pipelines
-from beam_jobs import rejected_rows
 from beam_jobs.batches import Rejected
-from beam_jobs.log_files import LogFile
+from beam_jobs.reading.log_files import LogFile
+from beam_jobs.writing import rejected_rows
 from tfplugin import artifacts
 
 FILES = (LogFile(0, "a.csv", 1), LogFile(1, 'ö "b".csv', 1))
@@ -101,7 +101,8 @@ experiment = config.ExperimentConfig.model_validate({
     "dataset": {"num_shards": 2},
 })
 folder = artifacts.DatasetFolder(path / "dataset")
-from beam_jobs import text_files, rejected_rows
+from beam_jobs.reading import text_files
+from beam_jobs.writing import rejected_rows
 text_files.BLOCK_BYTES = 1 << 20
 rejected_rows._BUFFER_BYTES = 1 << 20
 tracemalloc.start()

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from beam_jobs import select
-from beam_jobs import select_rules
+from beam_jobs.selecting import select
+from beam_jobs.selecting import select_rules
 from tfplugin import config
 from tfplugin.errors import InputError
 

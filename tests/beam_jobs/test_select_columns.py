@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from beam_jobs import opening
-from beam_jobs import select_columns
+from beam_jobs.selecting import select_columns
 from tfplugin.errors import InputError
 
 COLUMNS = ["user", "item", "price", "Brand", "tags"]

@@ -12,15 +12,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from tensorflow.core.example import example_pb2
 
-from beam_jobs import columns
-from beam_jobs import example_sizes
-from beam_jobs import examples
-from beam_jobs import packed
-from beam_jobs import shard_layout
-from beam_jobs import sinks
-from beam_jobs import sorting
-from beam_jobs import spooling
 from beam_jobs import storage
+from beam_jobs.roles import columns
+from beam_jobs.writing import example_sizes
+from beam_jobs.writing import examples
+from beam_jobs.writing import packed
+from beam_jobs.writing import shard_layout
+from beam_jobs.writing import sinks
+from beam_jobs.writing import sorting
+from beam_jobs.writing import spooling
 from tfplugin import config
 from tfplugin import schema as schema_lib
 

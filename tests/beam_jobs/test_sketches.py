@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from beam_jobs import heavy_hitters
-from beam_jobs import murmur
-from beam_jobs.distinct_ids import DistinctIds
-from beam_jobs.heavy_hitters import HeavyHitters
+from beam_jobs.summaries import heavy_hitters
+from beam_jobs.summaries import murmur
+from beam_jobs.summaries.distinct_ids import DistinctIds
+from beam_jobs.summaries.heavy_hitters import HeavyHitters
 
 TEXTS = st.text(
     st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40

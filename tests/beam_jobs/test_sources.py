@@ -6,11 +6,11 @@ import pyarrow.parquet
 import pytest
 
 from beam_jobs import batches
-from beam_jobs import compression
-from beam_jobs import log_files
 from beam_jobs import pipelines
-from beam_jobs import sources
-from beam_jobs import text_files
+from beam_jobs.reading import compression
+from beam_jobs.reading import log_files
+from beam_jobs.reading import sources
+from beam_jobs.reading import text_files
 from tests.beam_jobs import log_writing
 from tests.support import shelf
 from tfplugin import config

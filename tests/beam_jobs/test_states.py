@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from beam_jobs import count_files
-from beam_jobs import sketches
-from beam_jobs import states
-from beam_jobs import statistics
-from beam_jobs.columns import ExampleBatch
+from beam_jobs.counting import count_files
+from beam_jobs.roles.columns import ExampleBatch
+from beam_jobs.summaries import sketches
+from beam_jobs.summaries import states
+from beam_jobs.summaries import statistics
 from tfplugin import schema as schemas
 from tfplugin.errors import InputError
 

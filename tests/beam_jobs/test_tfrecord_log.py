@@ -5,9 +5,9 @@ import struct
 import pyarrow as pa
 import pytest
 
-from beam_jobs import decoding
-from beam_jobs import tfrecord_frames
-from beam_jobs import tfrecords
+from beam_jobs.reading import decoding
+from beam_jobs.reading import tfrecord_frames
+from beam_jobs.writing import tfrecords
 from tests.beam_jobs import log_writing
 from tfplugin.errors import InputError
 
@@ -78,7 +78,9 @@ def test_records_that_are_no_rows(tmp_path, monkeypatch):
     path = write(tmp_path / "a", records)
     types = {"x": pa.int64(), "s": pa.string()}
     # Types come from the first two records.
-    monkeypatch.setattr("beam_jobs.text_files.head_rows", lambda files: 2)
+    monkeypatch.setattr(
+        "beam_jobs.reading.text_files.head_rows", lambda files: 2
+    )
     _, got, positions, rejected = read(path, asked=types)
     assert got == [
         *({"s": r["s"], "x": r["x"]} for r in rows),

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from beam_jobs import sketches
-from beam_jobs import value_summary
+from beam_jobs.summaries import sketches
+from beam_jobs.summaries import value_summary
 from tfplugin.errors import InputError
 
 FLOATS = st.floats(

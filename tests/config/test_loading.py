@@ -136,6 +136,20 @@ def test_package_path_of_an_absent_package(path):
         ("features.click={type: dense}", ["click", "twice"]),
         ("features.tags_length={type: dense}", ["tags_length", "reserved"]),
         ("labels.tags_length={}", ["tags_length", "reserved"]),
+        ("features.x={dtype: string}", ["features.x.type", "required"]),
+        ("features.x=3", ["features.x", "section", "3"]),
+        ("features.id={type: id, dtype: x}", ["features.id.dtype", "'x'"]),
+        ("source.joins.u={format: csv}", ["source.joins.u.kind", "required"]),
+        ("source.joins.u.kind=x", ["source.joins.u.kind", "'lookup'", "'x'"]),
+        (
+            "source.joins.lookup={kind: lookup, format: csv, colums: [a]}",
+            ["source.joins.lookup.colums", "`columns`"],
+        ),
+        (
+            "source.joins.u={kind: events, format: csv, files: a, keys: b, "
+            "log_time: a, time: b, label: c, window: 9999w}",
+            ["source.joins.u.window", "'9999w'"],
+        ),
         ("name=", ["name", "string"]),
         ("source.files=[]", ["source.files", "at least 1"]),
         ("source.max_rejected=-1", ["source.max_rejected"]),

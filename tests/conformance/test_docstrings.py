@@ -56,7 +56,6 @@ WITHOUT_EXAMPLE = {
             "tfplugin.schema.LabelStatistics",
             "tfplugin.schema.Shard",
             "tfplugin.schema.SourceFile",
-            "tfplugin.schema.NegativeSampling",
             "tfplugin.schema.Record",
             "tfplugin.schema.Statistics",
             "tfplugin.schema.TableStatistics",

@@ -114,18 +114,18 @@ def preprocess(
         words.check_beam_options(beam_arguments)
     text = config_lib.dump(experiment)
     with work.lock():
+        from beam_jobs import append as append_job
+        from beam_jobs import preprocess as preprocess_job
+
+        run = preprocess_job.run
         if append:
-            from beam_jobs import append as job
-
             _require_same_split(experiment, config_lib.load(work.config))
-        else:
-            from beam_jobs import preprocess as job
-
+            run = append_job.run
         if not work.config.is_file():
             # The mark of a work folder, should this run be cut off.
             artifacts.write_text(work.config, text)
         with display.counting("Preprocessing", experiment.name) as advance:
-            statistics = job.run(
+            statistics = run(
                 experiment,
                 work.dataset,
                 beam_arguments,

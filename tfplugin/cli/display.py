@@ -133,7 +133,12 @@ def print_statistics(statistics: schema.Statistics) -> None:
         )
     if statistics.rows_added_by_select:
         rows.add_row("added by select", f"{statistics.rows_added_by_select:,}")
+    for name, join in statistics.joins.items():
+        if join.rows_dropped:
+            rows.add_row(f"dropped by {name}", f"{join.rows_dropped:,}")
     rows.add_row("rejected", f"{statistics.rows_rejected:,}")
+    if statistics.rows_sampled_out:
+        rows.add_row("sampled out", f"{statistics.rows_sampled_out:,}")
     for split in schema.SPLITS:
         rows.add_row(split, f"{statistics.rows(split):,}")
     console.print(rows)

@@ -10,6 +10,9 @@ import pydantic
 from tfplugin.config.log_format import LogFiles
 from tfplugin.config.sizes import Seconds
 
+#: A century of seconds, whose microseconds fit int64 beside any moment.
+_LONGEST_WINDOW = 100 * 365 * 86_400
+
 
 def _as_mapping(value: Any) -> Any:
     if isinstance(value, str):
@@ -83,7 +86,7 @@ class EventsJoin(LogFiles):
     keys: Keys
     log_time: str
     time: str
-    window: Seconds
+    window: Annotated[Seconds, pydantic.Field(le=_LONGEST_WINDOW)]
     credit: Literal["last", "first", "all"] = "last"
     label: str
     mature: Literal["mask", "drop", "gap"] = "mask"

@@ -245,22 +245,38 @@ def _first_problem(error: pydantic.ValidationError) -> str:
     # An unknown key is the likeliest cause of what else is said to be wrong.
     problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
     problem = problems[0]
-    location = [part for part in problem["loc"] if part not in _TAGS]
+    location = list(problem["loc"])
+    for parents in _TAGGED:
+        if tuple(location[: len(parents)]) == parents:
+            # Behind the name, a discriminator's value that pydantic adds.
+            del location[len(parents) + 1 : len(parents) + 2]
     where = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
         return _unknown_key(location, where)
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return _wrong_tag(where, problem["input"], problem["ctx"])
     if problem["type"] == "missing":
         return f"{where}: this key is required and was not given."
     if problem["type"] == "value_error":
         return f"{where}: {message}." if where else f"{message}."
-    if problem["type"] == "model_type":
+    if problem["type"] in ("model_type", "model_attributes_type"):
         message = "Input should be a section of keys and values"
     return f"{where}: {message}. Received: {problem['input']!r}."
 
 
-#: Discriminator values that pydantic adds to a location.
-_TAGS = ("id", "id_list", "dense")
+#: Mappings whose values are told apart by a key of theirs.
+_TAGGED = (("features",), ("source", "joins"))
+
+
+def _wrong_tag(where: str, section: dict[str, Any], about: Any) -> str:
+    key = about["discriminator"].strip("'")
+    if key not in section:
+        return f"{where}.{key}: this key is required and was not given."
+    return (
+        f"{where}.{key}: Input should be one of {about['expected_tags']}. "
+        f"Received: {section[key]!r}."
+    )
 
 
 def _unknown_key(location: list[int | str], where: str) -> str:

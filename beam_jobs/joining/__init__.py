@@ -1,0 +1,1 @@
+"""Keyed joins of a log with other logs, of any size."""

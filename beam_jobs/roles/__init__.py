@@ -1,0 +1,1 @@
+"""Columns of a log → columns of examples, their split and sampling."""

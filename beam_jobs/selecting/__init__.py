@@ -1,0 +1,1 @@
+"""The select of the configuration, by DuckDB."""

@@ -1,0 +1,1 @@
+"""What training rows hold: mergeable statistics and sketches."""

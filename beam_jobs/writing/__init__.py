@@ -1,0 +1,1 @@
+"""Examples and refused rows → files."""
