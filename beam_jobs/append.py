@@ -59,8 +59,10 @@ def run(
     """
     folder.require_completed()
     before = folder.read_statistics()
+    storage.configure(beam_arguments)
     inputs = opening.open_inputs(experiment)
     _check_schema(experiment, inputs, folder.read_schema())
+    _check_split(experiment, before)
     refuse_known(inputs.log.files, before)
     # Before the job, which may take hours.
     outcome.check_files(before, folder)
@@ -145,6 +147,21 @@ def _check_schema(
         "An added log must give the examples that the dataset holds. "
         f"Received: another `{'`, `'.join(changed)}` than in schema.json. Use "
         "the configuration that made the dataset, or make a new one."
+    )
+
+
+def _check_split(
+    experiment: config.ExperimentConfig, before: schema.Statistics
+) -> None:
+    """Refuses a log whose rows of one user could train and test."""
+    if experiment.append.split != "as_configured":
+        return
+    if experiment.split.model_dump(mode="json") == before.split:
+        return
+    raise InputError(
+        "An added log must be split as the dataset is. Received: another "
+        f"`split` than {before.split}. Use that one, or name where all rows "
+        "go: --set append.split=test."
     )
 
 
@@ -308,6 +325,7 @@ def together(
     return added.model_copy(
         update={
             **{k: getattr(before, k) + getattr(added, k) for k in counted},
+            "split": before.split,
             "source_files": before.source_files + added.source_files,
             # A joined log may be the same for every addition.
             "joined_files": tuple(

@@ -98,6 +98,7 @@ def to_statistics(
         rows_rejected=sum(part.rows for part in results.get("rejected", [])),
         rows_sampled_out=counts.get("rows_sampled_out", 0),
         time_cut_offs=cut_offs,
+        split=job.experiment.split.model_dump(mode="json"),
         last_time=max(results.get("last_time", []), default=None),
         shards={
             split: tuple(sorted(found, key=lambda shard: shard.name))

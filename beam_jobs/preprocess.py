@@ -9,6 +9,7 @@ from beam_jobs import outcome
 from beam_jobs import passes
 from beam_jobs import progress
 from beam_jobs import staging as staging_lib
+from beam_jobs import storage
 from beam_jobs.roles import columns
 from beam_jobs.roles import splits
 from beam_jobs.roles import time_counts
@@ -49,6 +50,7 @@ def run(
         InputError: The input is refused: one line that says which file,
             column, key or row, and why.
     """
+    storage.configure(beam_arguments)
     inputs = opening.open_inputs(experiment)
     columns.Columns(experiment, inputs.schema, (0, 0))
     with (

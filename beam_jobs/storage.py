@@ -10,12 +10,14 @@ import pathlib
 import shutil
 import uuid
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 from typing import BinaryIO
 
 import google_crc32c
 from apache_beam.io import filesystem
 from apache_beam.io import filesystems
+from apache_beam.options import pipeline_options
 
 from tfplugin import artifacts
 
@@ -67,6 +69,19 @@ class DatasetPaths:
 
     def _inside(self, path: pathlib.Path) -> str:
         return join(self.root, path.as_posix())
+
+
+def configure(arguments: Sequence[str]) -> None:
+    """Hands Beam's options to its file systems, in the calling process.
+
+    Beam itself does so where a pipeline is made, but files are looked at
+    before. Some file systems cannot be used without their options.
+
+    Args:
+        arguments: Beam's own options, such as `--hdfs_host=...`.
+    """
+    options = pipeline_options.PipelineOptions(list(arguments))
+    filesystems.FileSystems.set_options(options)
 
 
 def join(folder: str, *names: str) -> str:

@@ -15,6 +15,8 @@ from beam_jobs import storage
 from tfplugin.errors import InputError
 
 _GLOB = frozenset("*?[")
+#: Scheme of a URL to the extra of apache-beam that reads it.
+_EXTRAS = {"gs": "gcp", "s3": "aws", "hdfs": "hadoop", "azfs": "azure"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +93,7 @@ def _match(pattern: str, key: str) -> list[tuple[str, int]]:
     except (filesystem.BeamIOError, ValueError) as error:
         raise InputError(
             f"`{key}` must be readable. Received: {pattern} "
-            f"({' '.join(str(error).split())})."
+            f"({' '.join(str(error).split())}).{_advice(pattern)}"
         ) from error
     found = [(m.path, m.size_in_bytes) for m in result.metadata_list]
     for path, _ in found:
@@ -111,6 +113,18 @@ def _match(pattern: str, key: str) -> list[tuple[str, int]]:
     raise InputError(
         f"`{key}` must name files that exist. Received: {pattern}, which "
         "does not exist. Check the path."
+    )
+
+
+def _advice(pattern: str) -> str:
+    """What a file system of this scheme needs, if we know."""
+    scheme, separator, _ = pattern.partition("://")
+    extra = _EXTRAS.get(scheme)
+    if not separator or extra is None:
+        return ""
+    return (
+        f" {scheme}:// needs apache-beam[{extra}], credentials, and Beam's "
+        "options after `--` where it takes any."
     )
 
 

@@ -273,6 +273,26 @@ def test_other_columns_are_refused(lab):
     assert snapshot(lab) == before
 
 
+def test_another_split_is_refused(lab):
+    """What a configuration in the work folder has become does not matter."""
+    before = snapshot(lab)
+    for changed in (
+        {"by": "hash", "columns": ["item"]},
+        {"by": "hash", "columns": ["user"], "seed": 1},
+        {"by": "hash", "columns": ["user"], "test": 0.3},
+        {"by": "time"},
+    ):
+        file = lab.write("b.parquet", log(400, 60))
+        with pytest.raises(InputError, match="split as the dataset.*user"):
+            add(lab, file, split=changed)
+        assert snapshot(lab) == before
+    found = add(lab, file, split=changed, append={"split": "train"})
+    assert found.split["columns"] == ["user"]
+    add(lab, lab.write("c.parquet", log(460, 60)))
+    with pytest.raises(InputError, match="split as the dataset"):
+        add(lab, lab.write("d.parquet", log(520, 60)), split=changed)
+
+
 def test_too_many_rejected_rows_leave_the_dataset_as_it_was(lab):
     before = snapshot(lab)
     rows = log(400, 50)

@@ -3,7 +3,9 @@
 import pytest
 
 from beam_jobs import storage
+from beam_jobs.reading import log_files
 from tests.support import shelf
+from tfplugin.errors import InputError
 
 
 @pytest.fixture(params=["disk", "url"])
@@ -85,3 +87,9 @@ def test_names_are_those_of_the_folder(tmp_path):
     assert paths.rejected == "gs://bucket/dataset/rejected"
     assert paths.sketches == "gs://bucket/dataset/sketches"
     assert paths.temporary == "gs://bucket/dataset/.temporary"
+
+
+def test_a_file_system_that_lacks_its_packages_says_which():
+    storage.configure(["--s3_region_name=nowhere"])
+    with pytest.raises(InputError, match=r"needs apache-beam\[aws\]"):
+        log_files.expand(["s3://bucket/*.csv"], "source.files")

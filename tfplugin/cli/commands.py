@@ -119,7 +119,6 @@ def preprocess(
 
         run = preprocess_job.run
         if append:
-            _require_same_split(experiment, config_lib.load(work.config))
             run = append_job.run
         if not work.config.is_file():
             # The mark of a work folder, should this run be cut off.
@@ -136,24 +135,8 @@ def preprocess(
             # Not before: a refused log leaves the earlier dataset as it was.
             artifacts.write_text(work.config, text)
     display.print_statistics(statistics)
-    display.print_next("train", workdir, config, overrides)
-
-
-def _require_same_split(
-    added: config_lib.ExperimentConfig, first: config_lib.ExperimentConfig
-) -> None:
-    """Refuses an added log that would be split in another way.
-
-    Raises:
-        InputError: Its rows follow `split`, which is not the dataset's.
-    """
-    if added.append.split != "as_configured" or added.split == first.split:
-        return
-    raise InputError(
-        "An added log must be split as the dataset is. Received: another "
-        "`split` than in the work folder's config.yaml. Use that one, or name "
-        "where all rows go: --set append.split=test."
-    )
+    # What --set says of an added log is no part of the experiment.
+    display.print_next("train", workdir, config, () if append else overrides)
 
 
 app.command()(plan_command.plan)
@@ -239,7 +222,11 @@ def report(workdir: Workdir) -> None:
 
         path = report_page.write(work)
     display.print_written(path)
-    display.print_next("export", workdir)
+    trained = work.history.is_file() and artifacts.read_json(work.history)
+    if trained and trained.get("finished"):
+        display.print_next("export", workdir)
+    else:
+        display.print_next("train", workdir, work.config)
 
 
 @app.command()

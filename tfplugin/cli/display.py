@@ -141,6 +141,13 @@ def print_statistics(statistics: schema.Statistics) -> None:
         rows.add_row("sampled out", f"{statistics.rows_sampled_out:,}")
     for split in schema.SPLITS:
         rows.add_row(split, f"{statistics.rows(split):,}")
+    for added in statistics.additions[-1:]:
+        parts = [
+            f"{number:,} {split}"
+            for split, number in added.rows.items()
+            if number
+        ]
+        rows.add_row(f"of these in {added.name}", ", ".join(parts))
     console.print(rows)
     labels = _table("Label (training rows)", "observed", "positive", "rate")
     for name, label in statistics.labels.items():
@@ -154,8 +161,15 @@ def print_statistics(statistics: schema.Statistics) -> None:
     tables = _table("Table (training rows)", "ids", "occurrences", "seen once")
     for name, table in statistics.tables.items():
         share = table.ids_seen_once / table.ids if table.ids else 0.0
+        # Counts that decayed are no whole numbers, and none is 1 any more.
+        decayed = isinstance(table.occurrences, float)
         tables.add_row(
-            name, f"{table.ids:,}", f"{table.occurrences:,}", f"{share:.1%}"
+            name,
+            f"{table.ids:,}",
+            f"{table.occurrences:,.1f}"
+            if decayed
+            else f"{table.occurrences:,}",
+            "-" if decayed else f"{share:.1%}",
         )
     console.print(tables)
 

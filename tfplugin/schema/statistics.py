@@ -1,5 +1,6 @@
 """What preprocessing found: `statistics.json`."""
 
+from typing import Any
 from typing import Literal
 
 from tfplugin.schema.records import Record
@@ -160,6 +161,8 @@ class Statistics(Record):
         last_time: Last second of all rows; None without moments.
         joins: Keyed join to what it found.
         joined_files: The files of the joined logs.
+        split: The section `split` of the configuration, which logs that are
+            added must share.
         additions: Logs that were added later, in order; all other numbers
             are of all logs together.
         sketches: The file of the sketches, inside `sketches/`.
@@ -181,6 +184,7 @@ class Statistics(Record):
     last_time: int | None = None
     joins: dict[str, JoinStatistics] = {}
     joined_files: tuple[SourceFile, ...] = ()
+    split: dict[str, Any] | None = None
     additions: tuple[Addition, ...] = ()
     sketches: Shard | None = None
     columns: dict[str, ColumnSketch] = {}
