@@ -157,6 +157,7 @@ setuptools.setup(
         "duckdb>=1.4",
         "google-crc32c>=1.6",
         "grpcio>=1.67",
+        "isal>=1.7",
         "keras>=3.15,<3.17",
         "numpy>=2.1",
         "pandas>=2.2",

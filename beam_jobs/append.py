@@ -160,8 +160,8 @@ def _check_split(
         return
     raise InputError(
         "An added log must be split as the dataset is. Received: another "
-        f"`split` than {before.split}. Use that one, or name where all rows "
-        "go: --set append.split=test."
+        f"`split` than {before.split or 'one that is not known any more'}. Use "
+        "that one, or name where all rows go: --set append.split=test."
     )
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import struct
-import zlib
 from collections.abc import Iterable
 from collections.abc import Sequence
 from concurrent import futures
@@ -10,13 +9,14 @@ from typing import BinaryIO
 from typing import NamedTuple
 
 import google_crc32c
+from isal import isal_zlib
 
 from beam_jobs import storage
 from tfplugin import schema
 
-#: zlib's fastest level: on serialized Examples the higher ones take two to
-#: five times as long for files 5-15 % smaller.
-COMPRESSION_LEVEL = 1
+#: Of ISA-L: on serialized Examples five times as fast as zlib's fastest level,
+#: for files 3 % smaller; its highest level takes three times as long for 3 %.
+COMPRESSION_LEVEL = 2
 
 _MASK_DELTA = 0xA282EAD8
 
@@ -73,8 +73,10 @@ def _header(length: int) -> bytes:
 def write(folder: str, name: str, chunks: Iterable[Records]) -> schema.Shard:
     """Writes a gzip file of TFRecords; it appears whole or not at all.
 
-    The same records give the same bytes: the gzip header has no time. One
-    thread compresses what the caller's thread made before.
+    The same records give the same bytes, on the same kind of processor: the
+    gzip header has no time. While
+    the caller's thread frames a chunk, another one makes the next, and a third
+    compresses the one before.
 
     Args:
         folder: A local folder or a URL.
@@ -89,18 +91,23 @@ def write(folder: str, name: str, chunks: Iterable[Records]) -> schema.Shard:
         OSError: The file system refuses, as when a disk is full.
     """
     rows = 0
+    source = iter(chunks)
     with (
         storage.create(storage.join(folder, name)) as stream,
-        # Ends before the stream is closed, also after an error.
+        # Both end before the stream is closed, also after an error.
         futures.ThreadPoolExecutor(1) as compressing,
+        futures.ThreadPoolExecutor(1) as making,
     ):
         output = _Gzip(stream)
         last: futures.Future[None] = compressing.submit(output.put, b"")
-        for chunk in chunks:
+        chunk = next(source, None)
+        while chunk is not None:
+            following = making.submit(next, source, None)
             rows += chunk.rows
             framed = frame(chunk.records)
             last.result()
             last = compressing.submit(output.put, framed)
+            chunk = following.result()
         last.result()
         output.finish()
     return schema.Shard(
@@ -114,7 +121,9 @@ class _Gzip:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         # 31: a gzip header and trailer around 32 KiB windows.
-        self._zlib = zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, 31)
+        self._zlib = isal_zlib.compressobj(
+            COMPRESSION_LEVEL, isal_zlib.DEFLATED, 31
+        )
         self.size = self.crc = 0
 
     def put(self, data: bytes) -> None:

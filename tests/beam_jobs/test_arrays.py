@@ -1,6 +1,5 @@
 """The functions on arrays, against plain Python, without a pipeline."""
 
-import collections
 import decimal
 import math
 
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 from beam_jobs import conversions
 from beam_jobs import row_hash
-from beam_jobs.counting import id_counts
 from beam_jobs.roles import role_values
 from beam_jobs.roles import splits
 from beam_jobs.roles import time_counts
@@ -309,62 +307,3 @@ def test_time_counts_merge():
         zip(merged.seconds.tolist(), merged.counts.tolist(), strict=True)
     ) == {1: 2, 3: 2}
     assert not len(time_counts.merge([]).seconds)
-
-
-IDS = st.lists(
-    st.tuples(
-        st.one_of(st.none(), st.integers(-3, 3)),
-        st.lists(st.integers(-3, 3), max_size=3),
-        st.sampled_from([0.0, 1.0, None]),
-    ),
-    max_size=40,
-)
-
-
-@given(IDS, st.integers(1, 5), st.integers(0, 40))
-@settings(max_examples=60, deadline=None)
-def test_counts_agree_with_a_counter(rows, num_shards, cut):
-    batch = pa.RecordBatch.from_pydict(
-        {
-            "one": pa.array([row[0] for row in rows], pa.int64()),
-            "many": pa.array([row[1] for row in rows], pa.list_(pa.int64())),
-            "click": pa.array([row[2] for row in rows], pa.float32()),
-        }
-    )
-    want, want_click = collections.Counter(), collections.Counter()
-    for one, many, click in rows:
-        ids = [i for i in (one, *many) if i is not None]
-        want.update(ids)
-        want_click.update(ids if click == 1 else [])
-    parts = [
-        id_counts.count(part, ["one", "many"], ["click"])
-        for part in (batch.slice(0, cut), batch.slice(cut))
-    ]
-    merged = id_counts.merge(parts)
-    divided = id_counts.divide(merged, num_shards)
-    got, got_click = {}, {}
-    for part in divided.values():
-        ordered = id_counts.most_frequent_first(part).to_pylist()
-        keys = [(-row["count"], row["id"]) for row in ordered]
-        assert keys == sorted(keys)
-        for row in ordered:
-            assert row["id"] not in got
-            got[row["id"]] = row["count"]
-            got_click[row["id"]] = row["label_click"]
-    assert got == dict(want)
-    assert {k: v for k, v in got_click.items() if v} == dict(want_click)
-
-
-def test_missing_ids_are_not_counted():
-    batch = pa.RecordBatch.from_pydict(
-        {
-            "number": [-(2**63), 1],
-            "words": [["", "a"], ["b", ""]],
-            "click": pa.array([1.0, 1.0], pa.float32()),
-        }
-    )
-    numbers = id_counts.merge([id_counts.count(batch, ["number"], ["click"])])
-    assert numbers["id"].to_pylist() == [1]
-    words = id_counts.merge([id_counts.count(batch, ["words"], ["click"])])
-    assert sorted(words["id"].to_pylist()) == ["a", "b"]
-    assert id_counts.empty("string", ["click"]).schema == words.schema

@@ -36,9 +36,14 @@ def write(lab, **changes):
     return {"joins": {"orders": join}}
 
 
-@pytest.mark.parametrize("select", [None, "SELECT * FROM log"])
 @pytest.mark.parametrize(
-    ("mature", "rows"), [("mask", 400), ("drop", 328), ("gap", 320)]
+    ("mature", "rows", "select"),
+    [
+        ("mask", 400, None),
+        ("drop", 328, None),
+        ("gap", 320, None),
+        ("gap", 320, "SELECT * FROM log"),
+    ],
 )
 def test_shares_are_of_the_rows_that_a_join_leaves(lab, mature, rows, select):
     source = {**write(lab, mature=mature), "select": select}
