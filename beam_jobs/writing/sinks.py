@@ -20,9 +20,8 @@ from beam_jobs import storage
 from beam_jobs.batches import Int64s
 from beam_jobs.batches import UInt64s
 from beam_jobs.roles.columns import ExampleBatch
+from beam_jobs.writing import encoding
 from beam_jobs.writing import example_sizes
-from beam_jobs.writing import examples
-from beam_jobs.writing import packed
 from beam_jobs.writing import shard_layout
 from beam_jobs.writing import sorting
 from beam_jobs.writing import spooling
@@ -35,8 +34,6 @@ _BUFFER_BYTES = 1 << 26
 #: Bytes of rows that are sorted in memory, at most: what Arrow's 32-bit
 #: offsets can address, with room to spare.
 _SORT_BYTES = 1 << 29
-#: Rows that are encoded at a time.
-_ENCODE_ROWS = 4096
 _SIZES = "sizes"
 
 #: Number of a split, and of a group of rows in it.
@@ -289,7 +286,7 @@ class _WriteShards(beam.DoFn):
                 tfrecords.write(
                     self._paths.split(schemas.SPLITS[split]),
                     name,
-                    encode(batches, self._schema),
+                    encoding.encode(batches, self._schema),
                 ),
             )
 
@@ -318,53 +315,3 @@ def _by_shard(
             found = next(groups, None)
         else:
             yield shard, iter(())
-
-
-def encode(
-    batches: Iterable[pa.RecordBatch], schema: schemas.Schema
-) -> Iterator[tfrecords.Records]:
-    """Rows of a shard, in order → its records.
-
-    Args:
-        batches: Rows, however they are cut; no batch is empty.
-        schema: Their format, and which columns are labels.
-
-    Yields:
-        Chunks of some thousand rows; the last one may hold fewer than a
-        record's.
-
-    Example:
-    >>> made = schemas.Schema(
-    ...     id_features={}, labels=("buy",), format="packed", rows_per_record=2
-    ... )
-    >>> labels = pa.array([1.0, None, 0.0], pa.float32())
-    >>> rows = pa.RecordBatch.from_pydict({"buy": labels})
-    >>> [len(chunk.records) for chunk in encode([rows], made)]
-    [2]
-    """
-    if schema.rows_per_record is None:
-        for batch in batches:
-            for first in range(0, batch.num_rows, _ENCODE_ROWS):
-                part = batch.slice(first, _ENCODE_ROWS)
-                yield tfrecords.Records(examples.encode(part), part.num_rows)
-        return
-    size = schema.rows_per_record
-    waiting: list[pa.RecordBatch] = []
-    for batch in batches:
-        waiting.append(batch)
-        count = sum(part.num_rows for part in waiting)
-        if count < max(size, _ENCODE_ROWS):
-            continue
-        joined = spooling.combine(waiting)
-        whole = count // size * size
-        yield _pack(joined.slice(0, whole), schema, size)
-        waiting = [joined.slice(whole)] if whole < count else []
-    if waiting:
-        yield _pack(spooling.combine(waiting), schema, size)
-
-
-def _pack(
-    rows: pa.RecordBatch, schema: schemas.Schema, size: int
-) -> tfrecords.Records:
-    records = packed.encode(rows, size, labels=schema.labels)
-    return tfrecords.Records(records, rows.num_rows)

@@ -74,9 +74,8 @@ def write(folder: str, name: str, chunks: Iterable[Records]) -> schema.Shard:
     """Writes a gzip file of TFRecords; it appears whole or not at all.
 
     The same records give the same bytes, on the same kind of processor: the
-    gzip header has no time. While
-    the caller's thread frames a chunk, another one makes the next, and a third
-    compresses the one before.
+    gzip header has no time. One thread compresses what the caller's thread
+    framed before.
 
     Args:
         folder: A local folder or a URL.
@@ -91,23 +90,18 @@ def write(folder: str, name: str, chunks: Iterable[Records]) -> schema.Shard:
         OSError: The file system refuses, as when a disk is full.
     """
     rows = 0
-    source = iter(chunks)
     with (
         storage.create(storage.join(folder, name)) as stream,
-        # Both end before the stream is closed, also after an error.
+        # Ends before the stream is closed, also after an error.
         futures.ThreadPoolExecutor(1) as compressing,
-        futures.ThreadPoolExecutor(1) as making,
     ):
         output = _Gzip(stream)
         last: futures.Future[None] = compressing.submit(output.put, b"")
-        chunk = next(source, None)
-        while chunk is not None:
-            following = making.submit(next, source, None)
+        for chunk in chunks:
             rows += chunk.rows
             framed = frame(chunk.records)
             last.result()
             last = compressing.submit(output.put, framed)
-            chunk = following.result()
         last.result()
         output.finish()
     return schema.Shard(
