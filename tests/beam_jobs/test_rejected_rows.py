@@ -37,7 +37,7 @@ def test_rows_are_in_order_whatever_the_bundles(tmp_path_factory, bundles):
             file, run = value.value
             runs.setdefault(file, []).append(run)
     folder = artifacts.DatasetFolder(path / "dataset")
-    write = rejected_rows._WriteFile(folder, FILES)
+    write = rejected_rows._WriteFile(str(folder.rejected), FILES)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rejected_rows, "_FAN_IN", 2)
         found = [s for item in runs.items() for s in write.process(item)]
