@@ -30,7 +30,8 @@ class AppendConfig(Section):
             `validation` or `test`.
         half_life_days: Days after which a count weighs half; None for
             counts that do not decay. Days are those of `event_time`, from
-            the last training row of one addition to that of the next.
+            the last row of what the dataset holds, in whichever split, to
+            the last row of the added log.
     """
 
     split: Literal["as_configured", "train", "validation", "test"] = (
