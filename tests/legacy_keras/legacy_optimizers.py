@@ -10,6 +10,7 @@ import tf_keras
 from tests.support import optimizer_cases
 from tfplugin import legacy_keras
 from tfplugin import optimizers
+from tfplugin.optimizers import row_options
 from tfplugin.optimizers import rules
 
 ROWS, DIM = optimizer_cases.ROWS, optimizer_cases.DIM
@@ -43,6 +44,11 @@ _NOT_DEFAULT = {
     "clip_value": None,
     "clip_row_norm": 3.0,
     "clip_global_norm": None,
+    "adaptive_decay": None,
+    "adaptive_decay_kept": 0.25,
+    "cow_clip_ratio": None,
+    "cow_clip_bound": 0.125,
+    "frequency_decay": 0.75,
     "name": "chosen",
 }
 
@@ -214,6 +220,31 @@ def test_resume_equals_an_uninterrupted_run(tmp_path, kind, restore_first):
         np.testing.assert_array_equal(mine.numpy(), other.numpy())
 
 
+def test_remedies_are_those_of_keras_3():
+    start, steps = _table(), _steps()
+    counts = np.arange(ROWS) * 3.0
+    options = {
+        "adaptive_decay": 0.25,
+        "cow_clip_ratio": 0.5,
+        "frequency_decay": 0.5,
+    }
+    theirs, ours = _make("adam", **options)
+    reference = optimizer_cases.make("adam", start, **options)[1]
+    table, other = tf.Variable(start), tf.Variable(start)
+    assert ours.reads_row_counts
+    ours.set_row_counts(table, counts, 2)
+    _apply(ours, table, steps)
+    theirs.build([other])
+    theirs.set_row_counts(other, counts, 2)
+    for indices, values in steps:
+        reference.apply(indices, values, counts=counts)
+        theirs.apply([optimizer_cases.slices(indices, values)], [other])
+    np.testing.assert_allclose(
+        table.numpy(), reference.weights, rtol=2e-4, atol=2e-5
+    )
+    np.testing.assert_allclose(table.numpy(), other.numpy(), rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", _CLASSES)
 def test_every_argument_survives_a_config(name):
     create = getattr(legacy_keras, name)
@@ -222,6 +253,7 @@ def test_every_argument_survives_a_config(name):
         for key, value in _NOT_DEFAULT.items()
         if key in inspect.signature(create).parameters
         or key in inspect.signature(legacy_keras.SparseOptimizer).parameters
+        or key in row_options.RowOptions().get_config()
     }
     if name == "LazyAdam":
         # Rows' own steps are not replayed.

@@ -18,6 +18,10 @@ OPTIONS = {
     "online_counts": optimizers.OnlineCounts("batches", 50.0),
     "weight_decay": 0.125,
     "compound_weight_decay": True,
+    # Adaptive decay goes with no compounding: test_remedy_options.py.
+    "adaptive_decay_kept": 0.25,
+    "cow_clip_bound": 0.125,
+    "frequency_decay": 0.75,
 }
 
 
@@ -135,6 +139,7 @@ def test_every_argument_survives_the_config(cls, clip):
     optimizer = cls(**arguments)
     config = optimizer.get_config()
     clips = {"clip_value", "clip_row_norm", "clip_global_norm"}
+    clips |= {"cow_clip_ratio", "adaptive_decay"}
     is_adam = cls is optimizers.LazyAdam
     assert set(config) == set(arguments) | clips | (
         {"replay_skipped_steps"} if is_adam else set()

@@ -81,6 +81,21 @@ OPTIONS = {
     "clip_value": {"clip_value": 0.5},
     "clip_row_norm": {"clip_row_norm": 0.5},
     "clip_global_norm": {"clip_global_norm": 0.5},
+    "adaptive": {"adaptive_decay": 0.4, "adaptive_decay_kept": 0.1},
+    "cow_clip": {"cow_clip_ratio": 0.3, "cow_clip_bound": 2.0},
+    "by_frequency": {"frequency_decay": 0.9},
+    "by_grown_frequency": {
+        "frequency_decay": 0.9,
+        "weight_decay": 0.1,
+        "row_rate": optimizers.ConstantRate(0.5),
+        "online_counts": optimizers.OnlineCounts(half_life=3.0),
+    },
+    "remedies": {
+        "adaptive_decay": 0.2,
+        "cow_clip_ratio": 0.2,
+        "frequency_decay": 0.5,
+        "row_rate": optimizers.LogFrequency(special_rate=0.3),
+    },
 }
 
 
@@ -90,8 +105,7 @@ def train(make, *, fallback=False, dim=5, batch=9, rows=ROWS, dtype="int64"):
     table = keras.Variable(rng.normal(size=(rows, dim)).astype("float32"))
     optimizer = make()
     optimizer.build([table])
-    rate = optimizer.row_rate
-    if rate is not None and rate.needs_counts:
+    if optimizer.reads_row_counts:
         optimizer.set_row_counts(table, np.arange(rows) * 3, 2)
     context = kernels.fallback() if fallback else contextlib.nullcontext()
     with context:
@@ -161,7 +175,12 @@ def test_untouched_rows_are_bit_identical(pattern):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_nan_makes_its_row_nan_and_no_other(rule):
-    for options in ({}, {"clip_value": 1.0}, {"clip_row_norm": 1.0}):
+    for options in (
+        {},
+        {"clip_value": 1.0},
+        {"clip_row_norm": 1.0},
+        {"cow_clip_ratio": 0.1},
+    ):
         table = keras.Variable(np.ones((4, 3), "float32"))
         values = np.ones((3, 3), "float32")
         values[1] = np.nan
@@ -266,6 +285,12 @@ def test_the_operator_called_as_it_should_be():
         {"law": "power"},
         {"half_life": 3.0},
         {"compound_weight_decay": True},
+        {"adaptive_decay": 0.5},
+        {
+            "law": "",
+            "frequency_decay": 0.5,
+            "books": {"row_counts": None},
+        },
         {"bookkeeping_roles": ["step"]},
     ],
     ids=str,

@@ -45,16 +45,24 @@ class Reference:
         self.last = np.zeros(len(self.weights))
         self.step = 0
 
-    def apply(self, indices, values, factors=None):
+    def apply(self, indices, values, factors=None, counts=None):
         self.step += 1
         sums = self._clip(sum_rows(indices, values))
+        sums = self._cow_clip(sums, [int(index) for index in indices])
         for row, gradient in sums.items():
             rate = self.rate * (1.0 if factors is None else factors[row])
             absent = self.step - self.last[row]
+            self._regularise(row)
             decay = rate * (self.options.get("weight_decay") or 0.0)
             compounds = self.options.get("compound_weight_decay")
             for _ in range(int(absent) if compounds else 1):
                 self.weights[row] -= decay * self.weights[row]
+            share = self.options.get("frequency_decay")
+            if share:
+                frequency = max(1.0, counts[row])
+                self.weights[row] -= (
+                    rate * share / frequency * self.weights[row]
+                )
             self.weights[row] -= getattr(self, f"_{self.kind}")(
                 row, gradient, rate, **self.constants
             )
@@ -75,6 +83,29 @@ class Reference:
             norm = np.linalg.norm(np.stack(list(sums.values())))
             return {k: g * min(1.0, limit / norm) for k, g in sums.items()}
         return sums
+
+    def _cow_clip(self, sums, rows):
+        ratio = self.options.get("cow_clip_ratio")
+        if not ratio:
+            return sums
+        bound = self.options.get("cow_clip_bound", 1e-5)
+        clipped = {}
+        for row, gradient in sums.items():
+            norm = np.linalg.norm(self.weights[row])
+            least = ratio * np.sqrt(len(gradient)) * bound
+            limit = ratio * rows.count(row) * max(norm, least)
+            length = np.linalg.norm(gradient)
+            clipped[row] = gradient * min(1.0, limit / max(length, 1e-300))
+        return clipped
+
+    def _regularise(self, row):
+        """Adaptive regularisation, of rows that were trained before."""
+        alpha = self.options.get("adaptive_decay")
+        if alpha and self.last[row] > 0:
+            absent = self.step - self.last[row] - 1
+            kept = 1.0 - min(1.0, alpha * absent)
+            least = self.options.get("adaptive_decay_kept", 0.0)
+            self.weights[row] *= max(kept, least)
 
     def _sgd(self, row, gradient, rate):
         return rate * gradient

@@ -18,7 +18,7 @@ import tensorflow as tf
 ENVIRONMENT_VARIABLE = "TFPLUGIN_KERNELS"
 
 # Of row_update.cc: the operators this Python code knows how to call.
-_INTERFACE = 1
+_INTERFACE = 2
 
 _FOLDER = pathlib.Path(__file__).parent
 _ADVICE = (

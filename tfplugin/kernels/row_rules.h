@@ -76,6 +76,11 @@ struct RowUpdate {
   bool replay_skipped_steps;
   float clip_value;  // 0: off
   float clip_row_norm;
+  float adaptive_decay;  // 0: off
+  float adaptive_decay_kept;
+  float cow_clip_ratio;  // 0: off
+  float cow_clip_bound;
+  float frequency_decay;  // 0: off
 };
 
 // Updates the groups [begin, end); `sum` has room for dim floats.

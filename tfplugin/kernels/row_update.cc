@@ -57,6 +57,11 @@ REGISTER_OP("TfpluginUpdateRows")
     .Attr("compound_weight_decay: bool = false")
     .Attr("clip_value: float = 0.0")
     .Attr("clip_row_norm: float = 0.0")
+    .Attr("adaptive_decay: float = 0.0")
+    .Attr("adaptive_decay_kept: float = 0.0")
+    .Attr("cow_clip_ratio: float = 0.0")
+    .Attr("cow_clip_bound: float = 0.0")
+    .Attr("frequency_decay: float = 0.0")
     .SetIsStateful()
     .SetShapeFn([](InferenceContext* c) { return absl::OkStatus(); })
     .Doc(R"doc(
@@ -205,6 +210,16 @@ class UpdateRowsOp : public OpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("clip_value", &settings_.clip_value));
     OP_REQUIRES_OK(ctx,
                    ctx->GetAttr("clip_row_norm", &settings_.clip_row_norm));
+    OP_REQUIRES_OK(ctx,
+                   ctx->GetAttr("adaptive_decay", &settings_.adaptive_decay));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("adaptive_decay_kept",
+                                     &settings_.adaptive_decay_kept));
+    OP_REQUIRES_OK(ctx,
+                   ctx->GetAttr("cow_clip_ratio", &settings_.cow_clip_ratio));
+    OP_REQUIRES_OK(ctx,
+                   ctx->GetAttr("cow_clip_bound", &settings_.cow_clip_bound));
+    OP_REQUIRES_OK(ctx,
+                   ctx->GetAttr("frequency_decay", &settings_.frequency_decay));
     OP_REQUIRES_OK(ctx, LookUp(Rules(), "rule", rule, &settings_.rule));
     OP_REQUIRES_OK(ctx, LookUp(Laws(), "law", law, &settings_.law));
     OP_REQUIRES_OK(ctx, CopyConstants(constants, settings_.constants));
@@ -316,9 +331,12 @@ class UpdateRowsOp : public OpKernel {
   }
 
   absl::Status CheckRoles(int num_bookkeeping) const {
-    const bool counts = settings_.law > Law::kConstant || !online_unit_.empty();
-    const bool skips =
-        settings_.compound_weight_decay || settings_.replay_skipped_steps;
+    const bool counts = settings_.law > Law::kConstant ||
+                        !online_unit_.empty() ||
+                        settings_.frequency_decay > 0.0f;
+    const bool skips = settings_.compound_weight_decay ||
+                       settings_.adaptive_decay > 0.0f ||
+                       settings_.replay_skipped_steps;
     const bool steps =
         skips || (uses_beta_ && !settings_.row_bias_correction);
     const bool clock = half_life_ > 0.0f || warm_up_steps_ > 0 || start_step_ > 0;
@@ -499,7 +517,7 @@ REGISTER_FOR(int64_t);
 
 // What tfplugin.kernels.loading expects; a new number with every change of an
 // operator's inputs or attributes.
-extern "C" int tfplugin_interface() { return 1; }
+extern "C" int tfplugin_interface() { return 2; }
 
 // For tfplugin.kernels.status().
 extern "C" const char* tfplugin_instruction_set() {

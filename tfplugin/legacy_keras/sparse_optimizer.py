@@ -1,5 +1,6 @@
 """The base class of the optimizers for embedding tables of tf_keras models."""
 
+import dataclasses
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
@@ -36,17 +37,9 @@ class SparseOptimizer(tf_keras.optimizers.Optimizer):
         row_rate: `tfplugin.optimizers.RowRate`. Defaults to None, the same
             rate for all rows.
         online_counts: `tfplugin.optimizers.OnlineCounts`. Defaults to None.
-        weight_decay: Float, decoupled decay of touched rows. Defaults to None.
-        compound_weight_decay: Whether the decay of absent steps is made up for
-            when a row is next touched. Defaults to False.
-        clip_value: Float, largest element of a summed gradient. Defaults to
-            None.
-        clip_row_norm: Float, largest norm of a row's summed gradient. Defaults
-            to None.
-        clip_global_norm: Float, largest norm of all summed gradients of one
-            step; on one replica only. Defaults to None.
         name: Name of the optimizer. Defaults to the class's.
-        **base_options: Other options of tf_keras's base class; refused unless
+        **options: What `RowOptions` takes, as in the optimizer of Keras 3, all
+            off by default. Options of tf_keras's base class are refused unless
             they are off.
 
     Raises:
@@ -73,24 +66,17 @@ class SparseOptimizer(tf_keras.optimizers.Optimizer):
         | tf_keras.optimizers.schedules.LearningRateSchedule,
         row_rate: row_rates.RowRate | None = None,
         online_counts: row_counts_module.OnlineCounts | None = None,
-        weight_decay: float | None = None,
-        compound_weight_decay: bool = False,
-        clip_value: float | None = None,
-        clip_row_norm: float | None = None,
-        clip_global_norm: float | None = None,
         name: str | None = None,
-        **base_options: Any,
+        **options: Any,
     ) -> None:
-        _refuse_xla(base_options.pop("jit_compile", None))
-        constructor_checks.refuse_base_options(base_options)
-        optimizer_parts.check(rule, row_rate, online_counts)
-        options = row_options.RowOptions(
-            weight_decay,
-            compound_weight_decay,
-            clip_value,
-            clip_row_norm,
-            clip_global_norm,
-        )
+        _refuse_xla(options.pop("jit_compile", None))
+        known = {
+            field.name for field in dataclasses.fields(row_options.RowOptions)
+        }
+        own = {key: options.pop(key) for key in known & set(options)}
+        constructor_checks.refuse_base_options(options)
+        acting = row_options.RowOptions(**own)
+        optimizer_parts.check(rule, row_rate, online_counts, acting)
         # Any number, even 0, would have tf_keras sweep every table, and XLA,
         # its default on a GPU, makes sparse gradients dense.
         super().__init__(
@@ -102,7 +88,7 @@ class SparseOptimizer(tf_keras.optimizers.Optimizer):
         self.rule = rule
         self.row_rate = row_rate
         self.online_counts = online_counts
-        self.options = options
+        self.options = acting
         self._states = table_state.TableStates()
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
@@ -197,7 +183,7 @@ class SparseOptimizer(tf_keras.optimizers.Optimizer):
             variable: The variable to update.
 
         Raises:
-            ValueError: If the row rate needs counts and none were set.
+            ValueError: If the counts of rows are read and none were set.
         """
         # How tf_keras's guide to optimizers of one's own finds the state of a
         # variable, under distribution strategies too; tested.
@@ -211,6 +197,11 @@ class SparseOptimizer(tf_keras.optimizers.Optimizer):
             self.row_rate,
             self.options,
         )
+
+    @property
+    def reads_row_counts(self) -> bool:
+        """Whether the counts that `set_row_counts` takes are read."""
+        return row_options.reads_counts(self.row_rate, self.options)
 
     def set_row_counts(
         self,
@@ -230,8 +221,8 @@ class SparseOptimizer(tf_keras.optimizers.Optimizer):
                 are not ids; they have the rate `row_rate.special_rate`.
 
         Raises:
-            ValueError: If the row rate reads no counts, the counts do not fit,
-                or the optimizer does not update the variable.
+            ValueError: If nobody reads counts, the counts do not fit, or the
+                optimizer does not update the variable.
 
         Example:
         >>> from tfplugin import legacy_keras, optimizers
@@ -245,7 +236,9 @@ class SparseOptimizer(tf_keras.optimizers.Optimizer):
         >>> table.numpy()[:, 0].round(4).tolist()
         [0.0, -0.5, -1.0]
         """
-        row_counts_module.require_rows_and_rate(variable, self.row_rate)
+        optimizer_parts.require_rows_and_reader(
+            variable, self.row_rate, self.options
+        )
         counts = row_counts_module.check_counts(
             counts,
             int(variable.shape[0]),

@@ -37,8 +37,10 @@ def refuse_base_options(options: dict[str, Any]) -> None:
             raise TypeError(
                 "A sparse optimizer takes `learning_rate`, the constants of "
                 "its rule, `row_rate`, `online_counts`, `weight_decay`, "
-                "`compound_weight_decay`, `clip_value`, `clip_row_norm`, "
-                f"`clip_global_norm` and `name`. Received: {name}={value!r}"
+                "`compound_weight_decay`, `adaptive_decay`, "
+                "`adaptive_decay_kept`, `frequency_decay`, `clip_value`, "
+                "`clip_row_norm`, `clip_global_norm`, `cow_clip_ratio`, "
+                f"`cow_clip_bound` and `name`. Received: {name}={value!r}"
             )
         # ema_momentum alone does nothing, and Keras configs carry 0.99.
         if value and name != "ema_momentum":

@@ -80,10 +80,7 @@ def update(
         constants=[float(value) for value in rule.kernel_constants()],
         online_unit="" if online is None else online.unit,
         half_life=0.0 if online is None else online.half_life or 0.0,
-        weight_decay=options.weight_decay or 0.0,
-        compound_weight_decay=options.compound_weight_decay,
-        clip_value=options.clip_value or 0.0,
-        clip_row_norm=options.clip_row_norm or 0.0,
+        **_options(options),
         **law,
     )
     return True
@@ -141,6 +138,21 @@ def _law(row_rate: row_rates.RowRate) -> dict[str, Any]:
     }
 
 
+def _options(options: row_options.RowOptions) -> dict[str, Any]:
+    """Decays and clippings; the operator has 0 where one is off."""
+    return {
+        "weight_decay": options.weight_decay or 0.0,
+        "compound_weight_decay": options.compound_weight_decay,
+        "clip_value": options.clip_value or 0.0,
+        "clip_row_norm": options.clip_row_norm or 0.0,
+        "adaptive_decay": options.adaptive_decay or 0.0,
+        "adaptive_decay_kept": options.adaptive_decay_kept,
+        "cow_clip_ratio": options.cow_clip_ratio or 0.0,
+        "cow_clip_bound": options.cow_clip_bound,
+        "frequency_decay": options.frequency_decay or 0.0,
+    }
+
+
 def _factors(
     rows: tf.Tensor,
     state: table_state.TableState,
@@ -148,7 +160,7 @@ def _factors(
 ) -> tf.Tensor:
     """Factors of a user's own law, one for each occurrence."""
     counts = state.row_counts
-    if counts is None:
+    if counts is None or not row_rate.needs_counts:
         zeros = tf.zeros(tf.shape(rows))
         return row_rate.factors(zeros, tf.constant(0.0), None)
     return counts.factors(rows, row_rate)

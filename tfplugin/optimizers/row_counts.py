@@ -216,6 +216,14 @@ class RowCounts:
             _write(self.last_counted, rows, now)
         self._raise_maximum(rows, counts)
 
+    def read(self, rows: tf.Tensor | None) -> tf.Tensor:
+        """Returns the counts as they stand, float32 `(n,)`.
+
+        Args:
+            rows: int32 or int64 `(n,)`; None for all rows.
+        """
+        return _read(self.counts, rows)
+
     def factors(
         self, rows: tf.Tensor | None, row_rate: row_rates.RowRate
     ) -> tf.Tensor:
@@ -226,7 +234,7 @@ class RowCounts:
             row_rate: The law. Special rows have its `special_rate`, which no
                 floor, cap or warm-up changes.
         """
-        counts = _read(self.counts, rows)
+        counts = self.read(rows)
         maximum = tf.cast(_read(self.maximum, None), tf.float32)
         step = None if self.clock is None else self._now()
         factors = row_rate.factors(counts, maximum, step)
@@ -331,37 +339,6 @@ def _extremes(counts: np.ndarray) -> tuple[float, float]:
     )
     extremes = np.array([(block.min(), block.max()) for block in blocks])
     return float(extremes[:, 0].min()), float(extremes[:, 1].max())
-
-
-def require_rows_and_rate(
-    variable: keras.Variable | tf.Variable, row_rate: row_rates.RowRate | None
-) -> None:
-    """Checks that counts of a variable's rows would be read.
-
-    Args:
-        variable: What the counts are of.
-        row_rate: The row rate of its optimizer, or None.
-
-    Raises:
-        ValueError: If the row rate reads no counts, or the variable has no
-            rows.
-
-    Example:
-    >>> require_rows_and_rate(
-    ...     tf.Variable(tf.zeros((3, 2))), row_rates.LogFrequency()
-    ... )
-    """
-    if row_rate is None or not row_rate.needs_counts:
-        raise ValueError(
-            "Row counts need a row rate that reads them. Received: "
-            f"row_rate={row_rate!r}. Construct the optimizer with "
-            "row_rate=LogFrequency(), for example."
-        )
-    if len(variable.shape) < 2:
-        raise ValueError(
-            "Row counts need a variable with rows, of two axes or more. "
-            f"Received: variable.shape={tuple(variable.shape)}"
-        )
 
 
 def _read(

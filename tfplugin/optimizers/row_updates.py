@@ -27,7 +27,7 @@ def update(
 ) -> None:
     """Updates one variable; its state and row counts with it.
 
-    In this order: duplicates are summed; the sums clipped; the rows counted;
+    In this order: duplicates are summed; the rows counted; the sums clipped;
     the rate of each row taken; the weights decayed; the rule applied; rows and
     states written. `clip_global_norm` is not seen to here: it needs the
     gradients of all variables, see `row_options.clip_by_global_norm`.
@@ -44,7 +44,7 @@ def update(
         options: Weight decay and clipping. Defaults to none.
 
     Raises:
-        ValueError: If the row rate needs counts and none were set.
+        ValueError: If the counts of rows are read and none were set.
 
     Example:
     >>> table = tf.Variable(tf.zeros((3, 1)))
@@ -54,7 +54,7 @@ def update(
     >>> table.numpy()[:, 0].tolist()
     [0.0, 0.0, -1.0]
     """
-    _require_counts(variable, state, row_rate)
+    _require_counts(variable, state)
     if kernel_updates.update(
         variable, gradient, state, rate, rule, row_rate, options
     ):
@@ -64,40 +64,38 @@ def update(
     summed = indexed_slices.sum_gradient(
         gradient,
         state.dtype,
-        count=online is not None and online.unit == "occurrences",
+        count=options.counts_occurrences
+        or (online is not None and online.unit == "occurrences"),
     )
     if counts is not None:
         counts.advance(summed.rows, summed.occurrences)
     rate = tf.cast(rate, state.dtype)
     if row_rate is not None and len(variable.shape) >= 2:
         rate = rate * _row_factors(variable, state, summed.rows, row_rate)
-    _update_rows(
-        variable,
-        state,
-        summed.rows,
-        options.clip(summed.values),
-        rate,
-        rule,
-        options,
-    )
+    _update_rows(variable, state, summed, rate, rule, options)
 
 
 def _update_rows(
     variable: tf.Variable,
     state: table_state.TableState,
-    rows: tf.Tensor | None,
-    gradient: tf.Tensor,
+    summed: indexed_slices.SummedRows,
     rate: tf.Tensor,
     rule: rules.Rule,
     options: row_options.RowOptions,
 ) -> None:
-    """Gather, rule, scatter."""
+    """Gather, clip, rule, scatter."""
+    rows = summed.rows
     clock = state.advance(rows)
     states = tuple(slot.read(rows) for slot in state.slots)
     weights = None
     if options.uses_weights or rule.uses_weights:
         weights = tf.cast(_read(variable, rows), state.dtype)
-        weights = options.decay(weights, rate, clock.skipped)
+    gradient = options.clip(summed.values, weights, summed.occurrences)
+    if weights is not None and options.decays:
+        counts = None
+        if options.needs_counts and state.row_counts is not None:
+            counts = _by_row(variable, state, state.row_counts.read(rows))
+        weights = options.decay(weights, rate, clock, counts)
     delta, new_states = rule.compute_update(
         gradient, states, rate, clock, weights if rule.uses_weights else None
     )
@@ -128,13 +126,11 @@ def _write(
 
 
 def _require_counts(
-    variable: tf.Variable,
-    state: table_state.TableState,
-    row_rate: row_rates.RowRate | None,
+    variable: tf.Variable, state: table_state.TableState
 ) -> None:
     if state.row_counts is not None and not state.row_counts.is_set():
         raise ValueError(
-            f"{type(row_rate).__name__} needs the row counts of every table. "
+            "A rate or decay by frequency needs the row counts of every table. "
             f"Received: none for {variable.name} of shape "
             f"{tuple(variable.shape)}. Call `set_row_counts(variable, counts)` "
             "before training, or count with `online_counts`, and keep dense "
@@ -149,11 +145,18 @@ def _row_factors(
     row_rate: row_rates.RowRate,
 ) -> tf.Tensor:
     """Factors of the rows, `(n, 1, ...)`, in the state's dtype."""
-    if state.row_counts is not None:
+    if state.row_counts is not None and row_rate.needs_counts:
         factors = state.row_counts.factors(rows, row_rate)
     else:
         num_rows = variable.shape[0] if rows is None else tf.size(rows)
         zeros = tf.zeros([num_rows])
         factors = row_rate.factors(zeros, tf.constant(0.0), None)
+    return _by_row(variable, state, factors)
+
+
+def _by_row(
+    variable: tf.Variable, state: table_state.TableState, numbers: tf.Tensor
+) -> tf.Tensor:
+    """One number a row, `(n, 1, ...)`, in the state's dtype."""
     ones = [1] * (len(variable.shape) - 1)
-    return tf.cast(tf.reshape(factors, [-1, *ones]), state.dtype)
+    return tf.cast(tf.reshape(numbers, [-1, *ones]), state.dtype)

@@ -20,11 +20,12 @@ from tfplugin.optimizers import row_updates
 from tfplugin.optimizers import rules
 from tfplugin.optimizers import saved_states
 from tfplugin.optimizers import state_creation
+from tfplugin.optimizers import table_access
 from tfplugin.optimizers import table_state
 
 
 @keras.saving.register_keras_serializable(package="tfplugin")
-class SparseOptimizer(keras.optimizers.Optimizer):
+class SparseOptimizer(table_access.TableAccess):
     """Optimizer whose step costs what the touched rows cost.
 
     A gradient that is an IndexedSlices takes the path: sum duplicates once,
@@ -55,11 +56,14 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         **options: What `RowOptions` takes, all off by default:
             `weight_decay`, decoupled decay of touched rows, with
             `compound_weight_decay` made up for absent steps when a row is next
-            touched; and at most one of `clip_value`, the largest element of a
-            summed gradient, `clip_row_norm`, the largest norm of a row's, and
+            touched; `adaptive_decay`, by absent steps alone, leaving
+            `adaptive_decay_kept`; `frequency_decay`, by the row's count; and
+            at most one of `clip_value`, the largest element of a summed
+            gradient, `clip_row_norm`, the largest norm of a row's,
             `clip_global_norm`, the largest norm of those of one `apply`, on
-            one replica only. Options of Keras's base class are refused unless
-            they are off.
+            one replica only, and `cow_clip_ratio` with `cow_clip_bound`, by
+            the row's own norm. Options of Keras's base class are refused
+            unless they are off.
 
     Raises:
         ValueError: If an option is out of its range, would sweep a table or
@@ -94,13 +98,14 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         }
         own = {key: options.pop(key) for key in known & set(options)}
         constructor_checks.refuse_base_options(options)
-        optimizer_parts.check(rule, row_rate, online_counts)
+        acting = row_options.RowOptions(**own)
+        optimizer_parts.check(rule, row_rate, online_counts, acting)
         # Keras's own `weight_decay` stays None: it would sweep every table.
         super().__init__(learning_rate=learning_rate, name=name)
         self.rule = rule
         self.row_rate = row_rate
         self.online_counts = online_counts
-        self.options = row_options.RowOptions(**own)
+        self.options = acting
         self._states = table_state.TableStates()
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -112,6 +117,9 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         if self.built:
             return
         online = self.online_counts
+        counts_occurrences = self.options.counts_occurrences or (
+            online is not None and online.unit == "occurrences"
+        )
         # Variables are made, and waiting counts written in blocks, eagerly.
         with tf.init_scope():
             super().build(list(variables))
@@ -125,7 +133,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
                     self.options,
                 )
                 self._states.variables.append(variable)
-                if online is not None and online.unit == "occurrences":
+                if counts_occurrences:
                     # Asks the embedding layer for a slice an occurrence, where
                     # it would sum those of one row by itself.
                     variable.counts_occurrences = True
@@ -178,18 +186,26 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             learning_rate: Scalar, the rate of this step.
 
         Raises:
-            ValueError: If the row rate needs counts and none were set.
+            ValueError: If the counts of rows are read and none were set.
         """
         variable = row_blocks.native(variable)
-        row_updates.update(
+        self._run_gated(
             variable,
-            gradient,
-            self._states.by_index[self._get_variable_index(variable)],
-            learning_rate,
-            self.rule,
-            self.row_rate,
-            self.options,
+            lambda: row_updates.update(
+                variable,
+                gradient,
+                self._states.by_index[self._get_variable_index(variable)],
+                learning_rate,
+                self.rule,
+                self.row_rate,
+                self.options,
+            ),
         )
+
+    @property
+    def reads_row_counts(self) -> bool:
+        """Whether the counts that `set_row_counts` takes are read."""
+        return row_options.reads_counts(self.row_rate, self.options)
 
     def set_row_counts(
         self,
@@ -199,9 +215,10 @@ class SparseOptimizer(keras.optimizers.Optimizer):
     ) -> None:
         """Tells how often each row of a table occurs in the training data.
 
-        The counts become state of the optimizer: checkpoints, `.keras` and
-        `.weights.h5` files carry them. Before the optimizer is built they wait
-        in memory for `build`. Calling again replaces them.
+        Read by the row rate and by `frequency_decay`. The counts become state
+        of the optimizer: checkpoints, `.keras` and `.weights.h5` files carry
+        them. Before the optimizer is built they wait in memory for `build`.
+        Calling again replaces them.
 
         Args:
             variable: The table, `(rows, dim)`.
@@ -211,8 +228,8 @@ class SparseOptimizer(keras.optimizers.Optimizer):
                 `row_rate.special_rate`.
 
         Raises:
-            ValueError: If the row rate reads no counts, the counts do not fit,
-                or the optimizer does not update the variable.
+            ValueError: If nobody reads counts, the counts do not fit, or the
+                optimizer does not update the variable.
 
         Example:
         >>> from tfplugin import optimizers
@@ -226,7 +243,9 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         >>> table.numpy()[:, 0].round(4).tolist()
         [0.0, -0.5, -1.0]
         """
-        row_counts_module.require_rows_and_rate(variable, self.row_rate)
+        optimizer_parts.require_rows_and_reader(
+            variable, self.row_rate, self.options
+        )
         counts = row_counts_module.check_counts(
             counts,
             int(variable.shape[0]),
@@ -240,53 +259,6 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         row_counts = self._state_of(variable).row_counts
         if row_counts is not None:
             row_counts.set(counts, num_special_rows)
-
-    def reset_state(self, variable: keras.Variable) -> None:
-        """Forgets what was learned about one variable, block by block.
-
-        Slots go back to their initial values and the steps that a bias
-        correction reads to 0; `iterations`, which schedules read, the row
-        counts and the variable itself stay.
-
-        Args:
-            variable: A variable this optimizer updates.
-
-        Raises:
-            ValueError: If the optimizer is not built or does not update the
-                variable.
-
-        Example:
-        >>> from tfplugin import optimizers
-        >>> table = keras.Variable(np.zeros((2, 1), "float32"))
-        >>> optimizer = optimizers.SparseAdagrad(0.1)
-        >>> optimizer.apply([tf.ones((2, 1))], [table])
-        >>> optimizer.reset_state(table)
-        >>> optimizer.variables[-1].numpy().tolist()
-        [[0.0], [0.0]]
-        """
-        self._state_of(variable).reset()
-
-    def state_bytes(self, variable: keras.Variable) -> int:
-        """Returns the bytes kept about one variable: slots, step, counts.
-
-        Args:
-            variable: Any variable; 0 for one this optimizer does not update,
-                such as a frozen table.
-
-        Raises:
-            ValueError: If the optimizer is not built.
-
-        Example:
-        >>> from tfplugin import optimizers
-        >>> table = keras.Variable(np.zeros((100, 8), "float32"))
-        >>> optimizer = optimizers.RowwiseAdagrad(0.1)
-        >>> optimizer.build([table])
-        >>> optimizer.state_bytes(table)
-        400
-        """
-        if self.built and not self._updates(variable):
-            return 0
-        return self._state_of(variable).num_bytes()
 
     def save_own_variables(self, store: Any) -> None:
         """Saves all `variables`, and which are not of a frozen table.
@@ -359,22 +331,3 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             aggregation="none" if shape else "only_first_replica",
             name=name,
         )
-
-    def _updates(self, variable: keras.Variable) -> bool:
-        try:
-            self._get_variable_index(variable)
-        except KeyError:
-            return False
-        return True
-
-    def _state_of(self, variable: keras.Variable) -> table_state.TableState:
-        # `_get_variable_index` is how Keras's own guide to optimizers finds the
-        # state of a variable, under distribution strategies too; tested.
-        try:
-            return self._states.by_index[self._get_variable_index(variable)]
-        except KeyError as error:
-            raise ValueError(
-                "The optimizer must be built with the variable. Received: "
-                f"variable={variable.name}, built={self.built}. Call "
-                "`build(model.trainable_variables)` or train a step first."
-            ) from error

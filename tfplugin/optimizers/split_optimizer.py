@@ -213,14 +213,26 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         Args:
             variable: The table; see `SparseOptimizer.reset_state`.
         """
-        optimizer = self._optimizer_of_table(variable)
-        if not callable(getattr(optimizer, "reset_state", None)):
-            raise TypeError(
-                "Resets need an optimizer of the table with `reset_state`, "
-                "such as a SparseOptimizer. "
-                f"Received: {type(optimizer).__name__} for {variable.path}"
-            )
-        optimizer.reset_state(variable)
+        self._table_method(variable, "reset_state")(variable)
+
+    def state_variables(self, variable: keras.Variable) -> list[Any]:
+        """Returns the slots and steps of one table.
+
+        Args:
+            variable: The table; see `SparseOptimizer.state_variables`.
+        """
+        return self._table_method(variable, "state_variables")(variable)
+
+    def gate_updates(
+        self, variable: keras.Variable, gate: tf.Variable | None
+    ) -> None:
+        """Lets a switch decide whether one table is updated.
+
+        Args:
+            variable: The table; see `SparseOptimizer.gate_updates`.
+            gate: Bool scalar, or None.
+        """
+        self._table_method(variable, "gate_updates")(variable, gate)
 
     def state_bytes(self, variable: keras.Variable) -> int:
         """Returns the bytes the table's optimizer keeps about one table.
@@ -355,6 +367,17 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         kind = self._partition.kind_of(variable)
         # `tables` knows what to say of a variable that is nobody's.
         return self.overrides[kind] if isinstance(kind, str) else self.tables
+
+    def _table_method(self, variable: keras.Variable, name: str) -> Any:
+        optimizer = self._optimizer_of_table(variable)
+        method = getattr(optimizer, name, None)
+        if not callable(method):
+            raise TypeError(
+                f"This needs an optimizer of the table with `{name}`, such as "
+                "a SparseOptimizer. "
+                f"Received: {type(optimizer).__name__} for {variable.path}"
+            )
+        return method
 
     def _sparse_optimizer_of(
         self, variable: keras.Variable

@@ -93,9 +93,10 @@ def create_state(
         counts = None
         # Made for every table at build, set or not: what is restored into an
         # optimizer must not depend on which counts it was given before.
-        if row_rate is not None and row_rate.needs_counts and len(shape) >= 2:
+        if row_options.reads_counts(row_rate, options) and len(shape) >= 2:
+            uses_clock = row_rate is not None and row_rate.uses_clock
             counts = _create_counts(
-                create, name, shape[:1], row_rate.uses_clock, online_counts
+                create, name, shape[:1], uses_clock, online_counts
             )
         return table_state.TableState(
             dtype, tuple(slots), step, last_step, counts

@@ -139,13 +139,18 @@ class TableState:
         if self.last_step is not None:
             self.last_step.reset()
 
-    def variables(self) -> list[Any]:
-        """Returns all that is kept: slots, steps, counts."""
+    def learned(self) -> list[Any]:
+        """Returns what `reset` sets back: slots, then steps."""
         kept = [slot.variable for slot in self.slots]
         if self.step is not None:
             kept.append(self.step)
         if self.last_step is not None:
             kept.append(self.last_step.variable)
+        return kept
+
+    def variables(self) -> list[Any]:
+        """Returns all that is kept: slots, steps, counts."""
+        kept = self.learned()
         if self.row_counts is not None:
             kept += self.row_counts.variables()
         return kept
@@ -194,6 +199,8 @@ class TableStates:
 
     def __init__(self) -> None:
         self.by_index: dict[int, TableState] = {}
+        # Switches of updates, of the variables that have one.
+        self.gates: dict[int, tf.Variable | None] = {}
         # The variables the states are of, in the order of the indices.
         self.variables: list[Any] = []
         # (variable, counts, num_special_rows) until the optimizer is built.
