@@ -14,12 +14,15 @@ from tfplugin.data import model_columns
 from tfplugin.data import packed_batches
 from tfplugin.data import parsing
 from tfplugin.data import records
+from tfplugin.data import sampled_rows
 from tfplugin.errors import InputError
 
 #: Examples taken from a shard before the next has its turn.
 _BLOCK_LENGTH = 64
 #: Rows of packed records that are parsed at a time where none are shuffled.
 _WINDOW_ROWS = 16_384
+#: The chunk of the log that the dataset was made of.
+FIRST_CHUNK = "first"
 
 
 class Dataset:
@@ -27,6 +30,11 @@ class Dataset:
 
     Args:
         folder: The dataset's folder.
+
+    Attributes:
+        schema: Its columns, or those that `for_model` left.
+        statistics: What preprocessing found, in all its logs.
+        chunk: The only chunk whose training rows it has; None for all.
 
     Raises:
         InputError: The folder is absent or unfinished, or a file of it is
@@ -42,6 +50,7 @@ class Dataset:
         self.folder = folder
         self.schema = folder.read_schema()
         self.statistics = folder.read_statistics()
+        self.chunk: str | None = None
         self._check_sizes()
 
     def for_model(self, model: Any) -> "Dataset":
@@ -59,6 +68,49 @@ class Dataset:
         """
         narrowed = copy.copy(self)
         narrowed.schema = model_columns.select_for_model(self.schema, model)
+        return narrowed
+
+    @property
+    def chunks(self) -> tuple[str, ...]:
+        """Names of the logs in it, oldest first: `first`, `added-00001`, ..."""
+        added = [addition.name for addition in self.statistics.additions]
+        return (FIRST_CHUNK, *added)
+
+    def of_chunk(self, name: str) -> "Dataset":
+        """The dataset with the training rows of one of its logs alone.
+
+        Validation and test rows, and everything counted over training rows,
+        stay those of all logs.
+
+        Args:
+            name: One of `chunks`.
+
+        Raises:
+            InputError: There is no such chunk, or it has no training rows.
+        """
+        if name not in self.chunks:
+            raise InputError(
+                f"A chunk must be one of {', '.join(self.chunks)}. "
+                f"Received: {name}."
+            )
+        folder = "." if name == FIRST_CHUNK else name
+        shards = tuple(
+            shard
+            for shard in self.statistics.shards["train"]
+            if pathlib.PurePosixPath(shard.name).parent.as_posix() == folder
+        )
+        if not any(shard.rows for shard in shards):
+            raise InputError(
+                "A chunk that is trained on must have training rows. "
+                f"Received: chunk {name} of {self.folder.path}, which has "
+                "none. Set training.chunks=together, or split the log "
+                "otherwise."
+            )
+        narrowed = copy.copy(self)
+        narrowed.statistics = self.statistics.model_copy(
+            update={"shards": {**self.statistics.shards, "train": shards}}
+        )
+        narrowed.chunk = name
         return narrowed
 
     def id_frequencies(self, table: str) -> id_frequencies.IdFrequencies:
@@ -161,11 +213,15 @@ class Dataset:
         )
 
     def validation(self, batch_size: int) -> tf.data.Dataset:
-        """Batches of the validation split, in the order of its files."""
+        """Batches of the validation split, in the order of its files.
+
+        Where its negatives were sampled, sample weights make the rows stand
+        for the whole log; see `sampled_rows.weighted`.
+        """
         return self._in_order("validation", batch_size)
 
     def test(self, batch_size: int) -> tf.data.Dataset:
-        """Batches of the test split, in the order of its files."""
+        """Batches of the test split, as `validation` has them."""
         return self._in_order("test", batch_size)
 
     def verify_checksums(self) -> None:
@@ -185,7 +241,10 @@ class Dataset:
 
     def _in_order(self, split: str, batch_size: int) -> tf.data.Dataset:
         epoch = self._epoch(self._paths(split), batch_size)
-        return self._parse(epoch, batch_size, shuffle=False).apply(
+        batches = sampled_rows.weighted(
+            self._parse(epoch, batch_size, shuffle=False), self.schema, split
+        )
+        return batches.apply(
             tf.data.experimental.assert_cardinality(
                 self.num_batches(split, batch_size)
             )
