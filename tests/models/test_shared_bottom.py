@@ -3,62 +3,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support import experiments
+from tests.support import small_models
 from tfplugin import layers
 from tfplugin import models
-from tfplugin import schema as schema_lib
 
-MAPPINGS = {
-    "user": layers.HashMapping(7),
-    "city": layers.HashMapping(5, id_dtype="string"),
-    "tags": layers.HashMapping(5, id_dtype="string"),
-    "position": layers.HashMapping(3),
-}
+MAPPINGS = small_models.mappings()
+FEATURES = small_models.FEATURES
 
 
 def _context():
-    return models.ModelContext(
-        schema=experiments.SCHEMA,
-        statistics=schema_lib.Statistics(
-            source_files=(),
-            rows_read=0,
-            rows_removed_by_select=0,
-            rows_added_by_select=0,
-            rows_rejected=0,
-            time_cut_offs=None,
-            shards={},
-            labels={},
-            dense={},
-            tables={},
-        ),
-        id_mappings=MAPPINGS,
-    )
+    return small_models.context(MAPPINGS)
 
 
 def _build(**options):
-    context = _context()
-    tables = {
-        name: layers.TableConfig(name, 4, id_mapping=mapping, seed=1)
-        for name, mapping in context.id_mappings.items()
-    }
-    return models.shared_bottom(
-        context.inputs(),
-        embeddings=layers.EmbeddingCollection(
-            [layers.FeatureConfig(n, t) for n, t in tables.items()]
-        ),
-        dense_features={"price": layers.DenseFeature()},
-        objectives=context.schema.labels,
-        **options,
-    )
-
-
-FEATURES = {
-    "user": tf.constant([1, 2, -(2**63)], tf.int64),
-    "city": tf.constant(["Bern", "", "x"]),
-    "tags": tf.ragged.constant([["a", "b"], [], ["c"]], dtype=tf.string),
-    "position": tf.constant([0, 1, 2], tf.int64),
-    "price": tf.constant([1.0, np.nan, -1.0]),
-}
+    return small_models.build(models.shared_bottom, **options)
 
 
 def test_inputs_follow_the_schema():

@@ -1,5 +1,7 @@
 """Keras layers: raw id to row to vector, and dense features."""
 
+from tfplugin.layers.code_block_mapping import CodeBlockMapping
+from tfplugin.layers.composed_embedding import ComposedEmbedding
 from tfplugin.layers.dense_feature import DenseFeature
 from tfplugin.layers.embedding import Embedding
 from tfplugin.layers.embedding_collection import EmbeddingCollection
@@ -14,6 +16,8 @@ from tfplugin.layers.table_config import TableConfig
 from tfplugin.layers.vocabulary_mapping import VocabularyMapping
 
 __all__ = [
+    "CodeBlockMapping",
+    "ComposedEmbedding",
     "Coverage",
     "DenseFeature",
     "Embedding",

@@ -50,7 +50,7 @@ class Embedding(keras.layers.Layer):
 
     Raises:
         ValueError: Shapes and arguments do not fit.
-        TypeError: `ids` are of another dtype.
+        TypeError: `ids` are of another dtype, or `id_mapping` is several.
         tf.errors.InvalidArgumentError: A row is not in the table.
 
     Example:
@@ -346,6 +346,12 @@ class Embedding(keras.layers.Layer):
 def _table_size(
     vocabulary_size: int | None, id_mapping: id_mappings.IdMapping | None
 ) -> int:
+    if isinstance(id_mapping, tuple):
+        raise TypeError(
+            "`id_mapping` must be one mapping. Received: a tuple of "
+            f"{len(id_mapping)}. Use `ComposedEmbedding`, which has a table "
+            "for each."
+        )
     if id_mapping is not None:
         mapped = id_mapping.vocabulary_size
         if vocabulary_size is not None and vocabulary_size != mapped:

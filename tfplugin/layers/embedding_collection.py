@@ -8,9 +8,12 @@ import keras
 import tensorflow as tf
 
 from tfplugin.layers import bags
+from tfplugin.layers import composed_embedding
 from tfplugin.layers import embedding
 from tfplugin.layers import kernel_lookup
 from tfplugin.layers import table_config
+
+Table = embedding.Embedding | composed_embedding.ComposedEmbedding
 
 
 @keras.saving.register_keras_serializable(package="tfplugin")
@@ -73,23 +76,17 @@ class EmbeddingCollection(keras.layers.Layer):
         configs = _tables_by_name(self.features)
         self._table_names = tuple(configs)
         for k, (name, config) in enumerate(configs.items()):
-            table = embedding.Embedding(
-                vocabulary_size=config.vocabulary_size,
-                embedding_dim=config.embedding_dim,
-                id_mapping=config.id_mapping,
-                combiner=config.combiner,
-                embeddings_initializer=config.embeddings_initializer,
-                seed=config.seed,
-                name=name,
-                dtype=self.dtype_policy,
-            )
             # An attribute each: tf.train.Checkpoint silently omits layers
             # that a Keras layer holds in a dict or list.
-            setattr(self, f"table_{k}", table)
+            setattr(self, f"table_{k}", _layer(config, name, self.dtype_policy))
 
     @property
-    def tables(self) -> dict[str, embedding.Embedding]:
-        """The layer of each table, by the table's name."""
+    def tables(self) -> dict[str, Table]:
+        """The layer of each table, by the table's name.
+
+        A `ComposedEmbedding` where the table has several mappings, otherwise
+        an `Embedding`.
+        """
         return {
             name: getattr(self, f"table_{k}")
             for k, name in enumerate(self._table_names)
@@ -198,6 +195,8 @@ class EmbeddingCollection(keras.layers.Layer):
     ) -> tf.Tensor | None:
         """Reads all tables by one operator, where that is possible."""
         tables = [self.tables[f.table.name] for f in self.features]
+        if not all(isinstance(t, embedding.Embedding) for t in tables):
+            return None
         ids = [_one_id_a_bag(inputs[f.name], None) for f in self.features]
         if any(
             isinstance(i, tf.RaggedTensor) or i.shape.rank != 1 for i in ids
@@ -265,13 +264,43 @@ def _tables_by_name(
     return tables
 
 
+def _layer(
+    config: table_config.TableConfig,
+    name: str,
+    dtype_policy: keras.DTypePolicy,
+) -> Table:
+    shared: dict[str, Any] = {
+        "embedding_dim": config.embedding_dim,
+        "combiner": config.combiner,
+        "embeddings_initializer": config.embeddings_initializer,
+        "seed": config.seed,
+        "name": name,
+        "dtype": dtype_policy,
+    }
+    if isinstance(config.id_mapping, tuple):
+        if config.vocabulary_size is not None:
+            raise ValueError(
+                "`vocabulary_size` must be None where `id_mapping` is a "
+                f"tuple. Received: vocabulary_size={config.vocabulary_size}, "
+                f"of table {name!r}"
+            )
+        return composed_embedding.ComposedEmbedding(
+            id_mappings=config.id_mapping, compose=config.compose, **shared
+        )
+    return embedding.Embedding(
+        vocabulary_size=config.vocabulary_size,
+        id_mapping=config.id_mapping,
+        **shared,
+    )
+
+
 def _as_int64(ids: Any) -> Any:
     """Makes int64 of int32, so that features of a table can be joined."""
     return tf.cast(ids, tf.int64) if ids.dtype == tf.int32 else ids
 
 
 def _lookup_together(
-    table: embedding.Embedding, ids: list[Any], weights: list[Any]
+    table: Table, ids: list[Any], weights: list[Any]
 ) -> list[tf.Tensor]:
     """Looks up the features of a table at once: one gather, one gradient."""
     if len(ids) == 1:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from tfplugin.layers import bags
+from tfplugin.layers import composed_embedding
 from tfplugin.layers import id_mapping as id_mappings
 
 
@@ -20,14 +21,17 @@ class TableConfig:
     Args:
         name: The table's name, unique in a collection.
         embedding_dim: Length of a row.
-        id_mapping: Maps raw ids to rows; None if ids are rows already.
+        id_mapping: Maps raw ids to rows; None if ids are rows already. A
+            tuple of mappings makes a `ComposedEmbedding`, with a table each.
         vocabulary_size: Rows of the table, if there is no `id_mapping`.
         combiner: `"sum"`, `"mean"` or `"sqrtn"`.
         embeddings_initializer: See `Embedding`.
         seed: Of the initial rows; drawn if None.
+        compose: How the rows of several mappings become one vector: `"add"`
+            or `"concatenate"`.
 
     Raises:
-        ValueError: The name is empty or the combiner unknown.
+        ValueError: The name is empty, or the combiner or `compose` unknown.
 
     Example:
     >>> table = TableConfig("item", 16, vocabulary_size=1000)
@@ -36,11 +40,14 @@ class TableConfig:
 
     name: str
     embedding_dim: int
-    id_mapping: id_mappings.IdMapping | None = None
+    id_mapping: (
+        id_mappings.IdMapping | tuple[id_mappings.IdMapping, ...] | None
+    ) = None
     vocabulary_size: int | None = None
     combiner: str = "mean"
     embeddings_initializer: Any = None
     seed: int | None = None
+    compose: str = "add"
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -51,6 +58,12 @@ class TableConfig:
             raise ValueError(
                 f"`combiner` must be one of {bags.COMBINERS}. "
                 f"Received: combiner={self.combiner!r}"
+            )
+        if self.compose not in composed_embedding.COMPOSITIONS:
+            raise ValueError(
+                "`compose` must be one of "
+                f"{composed_embedding.COMPOSITIONS}. "
+                f"Received: compose={self.compose!r}"
             )
 
     def get_config(self) -> dict[str, Any]:
@@ -76,6 +89,14 @@ class TableConfig:
         for key in ("id_mapping", "embeddings_initializer"):
             if isinstance(config[key], dict):
                 config[key] = keras.saving.deserialize_keras_object(config[key])
+        if isinstance(config["id_mapping"], list | tuple):
+            # JSON made a list of the tuple.
+            config["id_mapping"] = tuple(
+                keras.saving.deserialize_keras_object(mapping)
+                if isinstance(mapping, dict)
+                else mapping
+                for mapping in config["id_mapping"]
+            )
         return cls(**config)
 
 

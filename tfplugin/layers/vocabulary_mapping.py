@@ -111,6 +111,23 @@ class VocabularyMapping(id_mapping.IdMapping):
         """The ids in row order: int64, or object of bytes; shape (num_ids,)."""
         return self._loaded_table().keys.numpy()
 
+    def vocabulary_slice(self, start: int, stop: int) -> tf.Tensor:
+        """A part of the ids in row order, without a copy of them all.
+
+        Args:
+            start: Place of the first id; its row is `num_special_rows + start`.
+            stop: Place after the last; may lie behind the end.
+
+        Returns:
+            Tensor of dtype `id_dtype`, shape (number of ids,).
+
+        Example:
+        >>> mapping = VocabularyMapping([30, 10, 20])
+        >>> mapping.vocabulary_slice(1, 9).numpy().tolist()
+        [10, 20]
+        """
+        return self._loaded_table().keys[start:stop]
+
     @property
     def lookup_table(self) -> tf.lookup.StaticHashTable:
         """The table from id to row; other ids: -1, or 1 with one OOV row."""

@@ -1,6 +1,7 @@
 """What a function that builds a model is handed."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import keras
 
@@ -15,7 +16,10 @@ class ModelContext:
     Args:
         schema: The dataset's columns by role.
         statistics: What preprocessing found in its training rows.
-        id_mappings: Table to the layer that maps its raw ids to rows.
+        id_mappings: Table to the layer that maps its raw ids to rows, or to
+            a tuple of them where an id has a row of each of several tables
+            (`mapping: double_hash` and `binary_code`); see
+            `layers.ComposedEmbedding`.
 
     Example:
     A function that the key `model.build` of a configuration names:
@@ -34,7 +38,7 @@ class ModelContext:
 
     schema: schema_lib.Schema
     statistics: schema_lib.Statistics
-    id_mappings: dict[str, layers.IdMapping]
+    id_mappings: Mapping[str, layers.IdMapping | tuple[layers.IdMapping, ...]]
 
     def inputs(self) -> dict[str, keras.KerasTensor]:
         """A Keras input for each feature, by name.
@@ -55,3 +59,19 @@ class ModelContext:
         for name in self.schema.dense_features:
             inputs[name] = keras.Input((), dtype="float32", name=name)
         return inputs
+
+    def table_of(self, id_mapping: layers.IdMapping | None) -> str | None:
+        """The table whose ids a mapping of `id_mappings` maps.
+
+        Args:
+            id_mapping: That of a layer.
+
+        Returns:
+            The table's name; None for a mapping from elsewhere, or none.
+        """
+        for table, mappings in self.id_mappings.items():
+            if not isinstance(mappings, tuple):
+                mappings = (mappings,)
+            if any(mapping is id_mapping for mapping in mappings):
+                return table
+        return None

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import keras
 
 from tfplugin import layers
+from tfplugin.models import features
+from tfplugin.models import networks
 
 
 def shared_bottom(
@@ -56,39 +58,12 @@ def shared_bottom(
     >>> {name: logit.shape for name, logit in model.output.items()}
     {'click': (None, 1), 'buy': (None, 1)}
     """
-    absent = sorted(set(dense_features) - set(inputs))
-    if absent:
-        raise ValueError(
-            "`dense_features` must name inputs. "
-            f"Received: {absent}; inputs are {sorted(inputs)}."
-        )
-    vectors = embeddings(
-        {feature.name: inputs[feature.name] for feature in embeddings.features}
+    ids, dense = features.encode(inputs, embeddings, dense_features)
+    bottom = networks.multilayer(
+        features.side_by_side([*ids.values(), *dense.values()]),
+        hidden_units,
+        "bottom",
+        dropout,
     )
-    encoded = [vectors[name] for name in inputs if name in vectors]
-    encoded += [layer(inputs[name]) for name, layer in dense_features.items()]
-    bottom = (
-        encoded[0]
-        if len(encoded) == 1
-        else keras.layers.Concatenate(name="features")(encoded)
-    )
-    for index, units in enumerate(hidden_units):
-        bottom = keras.layers.Dense(
-            units, activation="relu", name=f"bottom_{index}"
-        )(bottom)
-        if dropout:
-            bottom = keras.layers.Dropout(
-                dropout, name=f"bottom_{index}_dropout"
-            )(bottom)
-    logits = {}
-    for objective in objectives:
-        tower = bottom
-        for index, units in enumerate(tower_units):
-            tower = keras.layers.Dense(
-                units, activation="relu", name=f"{objective}_tower_{index}"
-            )(tower)
-        # float32 also under mixed precision: losses and metrics need it.
-        logits[objective] = keras.layers.Dense(
-            1, dtype="float32", name=objective
-        )(tower)
+    logits = networks.logits(dict.fromkeys(objectives, bottom), tower_units)
     return keras.Model(dict(inputs), logits, name=name)
