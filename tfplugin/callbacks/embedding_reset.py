@@ -93,19 +93,12 @@ class EmbeddingReset(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Refuses an optimizer or a table that cannot be reset."""
-        optimizer = self.model.optimizer
-        # A SplitOptimizer has the method whatever its tables' optimizer has.
-        for needed in (optimizer, getattr(optimizer, "tables", optimizer)):
-            if not callable(getattr(needed, "reset_state", None)):
-                raise ValueError(
-                    "EmbeddingReset needs an optimizer with a method "
-                    "`reset_state(variable)`, since stale accumulators would "
-                    "hold the fresh rows back. Received: "
-                    f"optimizer={type(needed).__name__}. Compile with "
-                    "`tfplugin.optimizers.split(model, tables=..., rest=...)` "
-                    "and a sparse optimizer such as "
-                    "`tfplugin.optimizers.RowwiseAdagrad` for `tables`."
-                )
+        resettable_tables.require_methods(
+            self.model.optimizer,
+            "EmbeddingReset",
+            ["reset_state"],
+            "since stale accumulators would hold the fresh rows back",
+        )
         self._refuse_fixed_tables()
 
     def on_epoch_begin(
@@ -119,57 +112,16 @@ class EmbeddingReset(keras.callbacks.Callback):
             # A resumed run gets here before the first step builds it.
             optimizer.build(self.model.trainable_variables)
         self._refuse_fixed_tables()  # of layers not built at the begin
-        trained = {id(v) for v in self.model.trainable_variables}
-        for position, layer in self._chosen():
-            if id(layer.embeddings) in trained:
-                # First, since it may refuse: rows drawn anew are lost.
-                optimizer.reset_state(layer.embeddings)
-                seed = table_seed(self.seed, epoch, position)
-                layer.reset_embeddings(seed)
+        for position, layer in resettable_tables.choose(
+            self.model, self.layers
+        ):
+            # First, since it may refuse: rows drawn anew are lost.
+            optimizer.reset_state(layer.embeddings)
+            layer.reset_embeddings(table_seed(self.seed, epoch, position))
 
     def _refuse_fixed_tables(self) -> None:
-        if self.layers is not None:
-            return
-        trained = {id(v) for v in self.model.trainable_variables}
-        for layer in resettable_tables.find_fixed(self.model):
-            if id(layer.embeddings) in trained:
-                raise ValueError(
-                    "EmbeddingReset can draw tables anew only of layers with a "
-                    "method `reset_embeddings(seed)`. Received: layer "
-                    f"{layer.name!r} ({type(layer).__name__}). Use "
-                    "`tfplugin.layers.Embedding`, or name the layers to reset "
-                    "in `layers`."
-                )
-
-    def _chosen(self) -> list[tuple[int, Any]]:
-        """Layers to reset, each with its place among the model's tables."""
-        places = {
-            id(layer.embeddings): (position, layer)
-            for position, layer in enumerate(
-                resettable_tables.find_resettable(self.model)
-            )
-        }
         if self.layers is None:
-            chosen = list(places)
-        else:
-            found = resettable_tables.find_resettable(self.layers)
-            chosen = [id(layer.embeddings) for layer in found]
-            for layer in found:
-                if id(layer.embeddings) not in places:
-                    raise ValueError(
-                        "`layers` must be layers of the model that is trained. "
-                        f"Received: a table of layer {layer.name!r}, which "
-                        f"model {self.model.name!r} does not have."
-                    )
-        if not chosen:
-            raise ValueError(
-                "EmbeddingReset found no table: no built layer has a variable "
-                "`embeddings` and a method `reset_embeddings`. "
-                f"Received: model={self.model.name!r}, layers={self.layers}. "
-                "Use `tfplugin.layers.Embedding`, and build a subclassed model "
-                "before resuming it."
-            )
-        return [places[table] for table in chosen]
+            resettable_tables.refuse_fixed(self.model, "EmbeddingReset")
 
 
 def table_seed(seed: int, epoch: int, position: int) -> int:

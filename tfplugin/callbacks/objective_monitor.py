@@ -1,11 +1,11 @@
 """Watches each objective of a multi-task model across epochs."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from tfplugin.callbacks import epoch_logs
 from tfplugin.callbacks import overfitting
 
 
@@ -99,8 +99,8 @@ class ObjectiveMonitor(keras.callbacks.Callback):
         logs = logs or {}
         values = {
             name: (
-                _read(logs, self._keys(name, "")),
-                _read(logs, self._keys(name, "val_")),
+                self._value(logs, name, ""),
+                self._value(logs, name, "val_"),
             )
             for name in self.objectives
         }
@@ -184,12 +184,13 @@ class ObjectiveMonitor(keras.callbacks.Callback):
             k: list(state["validation"][k]) for k in self.objectives
         }
 
-    def _keys(self, name: str, prefix: str) -> list[str]:
-        """Keys under which Keras may log an objective, most explicit first."""
-        keys = [f"{prefix}{name}_{self.metric}"]
-        if len(self.objectives) == 1:
-            keys.append(f"{prefix}{self.metric}")
-        return keys
+    def _value(
+        self, logs: dict[str, Any], name: str, prefix: str
+    ) -> float | None:
+        is_only_one = len(self.objectives) == 1
+        return epoch_logs.read(
+            logs, epoch_logs.keys(name, self.metric, prefix, is_only_one)
+        )
 
     def _forget_from(self, epoch: int) -> None:
         """Drops what is known of `epoch`, from 1, and of later ones."""
@@ -209,18 +210,3 @@ class ObjectiveMonitor(keras.callbacks.Callback):
                 part += f", overfits from epoch {known['overfits_from']}"
             parts.append(part + ")")
         return f"Epoch {self._epochs[-1]}: {self.metric} " + "; ".join(parts)
-
-
-def _read(logs: dict[str, Any], keys: list[str]) -> float | None:
-    for key in keys:
-        if key in logs:
-            value = float(logs[key])
-            # NaN and infinity are not JSON, and no peak.
-            return value if math.isfinite(value) else None
-    wanted = " or ".join(map(repr, keys))
-    raise ValueError(
-        f"The logs of the epoch must have the key {wanted}. "
-        f"Received: logs with the keys {sorted(logs)}. Compile with "
-        "`weighted_metrics={objective: objective_metrics(rate)}` and give "
-        "`validation_data` to `fit`, with `validation_freq=1`."
-    )
