@@ -25,7 +25,7 @@ RUNS = {
     "reset, 3 epochs": (
         "epochs=3",
         "tables.row_rate=constant",
-        "embedding_reset=true",
+        "remedies.embedding_reset=true",
     ),
 }
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pydantic
 
+from tfplugin import remedies
 from tfplugin.config.experiment import ExperimentConfig
 
 DOC = pathlib.Path(__file__).parents[1] / "docs" / "configuration.md"
@@ -37,6 +38,11 @@ def sections(
     seen: set[type[pydantic.BaseModel]],
 ) -> Iterator[tuple[str, type[pydantic.BaseModel]]]:
     """The section and those below it, each once, with its keys' path."""
+    if section is remedies.Remedy:
+        # One section for each there is; their common base has no keys.
+        for name, kind in remedies.known().items():
+            yield from sections(kind, path.replace("NAME", name), seen)
+        return
     if section in seen:
         return
     seen.add(section)
@@ -77,7 +83,7 @@ def descriptions(section: type[pydantic.BaseModel]) -> dict[str, str]:
         text = inspect.cleandoc(kind.__doc__ or "")
         arguments = text.partition("Args:\n")[2]
         for match in re.finditer(
-            r"^ {4}(\w+): (.*?)(?=^ {4}\w|\Z)", arguments, re.M | re.S
+            r"^ {4}(\w+): (.*?)(?=^ {4}\w|^\S|\Z)", arguments, re.M | re.S
         ):
             found[match[1]] = " ".join(match[2].split())
     return found
@@ -103,6 +109,8 @@ def render() -> str:
     for path, section in sections(ExperimentConfig, "", set()):
         summary = (inspect.getdoc(section) or "").partition("\n")[0]
         parts.append(f"## {path or 'Top level'}\n\n{summary}\n")
+        if not section.model_fields:
+            continue
         texts = descriptions(section)
         rows = ["| key | default | meaning |", "|---|---|---|"]
         for name, field in section.model_fields.items():

@@ -141,6 +141,11 @@ class WorkFolder:
         return self.path / "evaluation.json"
 
     @property
+    def calibration(self) -> pathlib.Path:
+        """`calibration.json`: how the trained model is calibrated."""
+        return self.path / "calibration.json"
+
+    @property
     def model(self) -> pathlib.Path:
         """`model/`: SavedModels, one folder a version."""
         return self.path / "model"
@@ -154,6 +159,16 @@ class WorkFolder:
     def plan_yaml(self) -> pathlib.Path:
         """`plan.yaml`: the proposal as part of a configuration."""
         return self.path / "plan.yaml"
+
+    @property
+    def recommendation_json(self) -> pathlib.Path:
+        """`recommendation.json`: a recipe, and the pilot that led to it."""
+        return self.path / "recommendation.json"
+
+    @property
+    def recommendation_yaml(self) -> pathlib.Path:
+        """`recommendation.yaml`: the recipe as part of a configuration."""
+        return self.path / "recommendation.yaml"
 
     @property
     def plan_page(self) -> pathlib.Path:

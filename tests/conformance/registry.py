@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from tfplugin import calibration
+from tfplugin import callbacks
 from tfplugin import layers
 from tfplugin import metrics
 from tfplugin import optimizers
@@ -57,8 +59,67 @@ def _law(**arguments):
 
 
 _MAPPING = layers.VocabularyMapping([30, 10], name="mapping")
+_HASHES = [
+    layers.HashMapping(9, seed=seed, name=f"h_{seed}") for seed in (5, 6)
+]
 
 DESCRIPTORS = {
+    calibration.CalibratedLogits: Descriptor(
+        lambda: {
+            "curves": {
+                "click": {
+                    "slope": 2.0,
+                    "intercept": 0.5,
+                    "knots": [],
+                    "end_slopes": [1.0, 1.0],
+                },
+                "buy": {
+                    "slope": 1.0,
+                    "intercept": 0.0,
+                    "knots": [[-1.0, -2.0], [1.0, 0.5]],
+                    "end_slopes": [0.5, 2.0],
+                },
+            },
+        }
+    ),
+    calibration.SamplingCorrection: Descriptor(
+        lambda: {
+            "labels": ["click", "buy"],
+            "rate": 0.25,
+            "outside": {"rate": 0.5},
+            "unaffected": ["buy"],
+        }
+    ),
+    callbacks.GatedLoss: Descriptor(
+        lambda: {
+            "loss": keras.losses.BinaryCrossentropy(from_logits=True),
+            "is_open": False,
+            "name": "named",
+        }
+    ),
+    layers.CodeBlockMapping: Descriptor(
+        lambda: {
+            "num_bits": 3,
+            "first_bit": 2,
+            "id_dtype": "string",
+            "seed": 5,
+        }
+    ),
+    layers.ComposedEmbedding: Descriptor(
+        lambda: {
+            "embedding_dim": 6,
+            "id_mappings": _HASHES,
+            "compose": "concatenate",
+            "combiner": "sqrtn",
+            "embeddings_initializer": keras.initializers.Constant(0.5),
+            "seed": 11,
+        },
+        in_config={
+            "id_mappings": [
+                keras.saving.serialize_keras_object(one) for one in _HASHES
+            ]
+        },
+    ),
     layers.DenseFeature: Descriptor(
         lambda: {
             "transforms": ("log1p", "quantile_buckets"),
@@ -103,6 +164,7 @@ DESCRIPTORS = {
             "combiner": "sum",
             "embeddings_initializer": keras.initializers.Constant(0.5),
             "seed": 4,
+            "compose": "concatenate",
         }
     ),
     layers.VocabularyMapping: Descriptor(

@@ -47,7 +47,8 @@ def test_pasted_plan_makes_the_promised_tables(tmp_path, budget):
     pasted = rewrite(work, plan)
     context = model_building.model_context(pasted, dataset)
     model = model_building.build_model(pasted, context)
-    optimization.compile_model(model, pasted, context, dataset)
+    facts = model_building.describe_training(model, pasted, context, dataset)
+    optimization.compile_model(model, pasted, context, dataset, facts)
     made = {
         layer.id_mapping.name.removesuffix("_rows"): layer
         for layer in model_building.embedding_layers(model)

@@ -40,6 +40,8 @@ CONFIG = {
         "epochs": 4,
         "batch_size": 64,
         "shuffle_rows": 200,
+        # Its own tests switch it on; it would slow all others down.
+        "telemetry": False,
         "tables": {"learning_rate": 0.2},
         "rest": {"learning_rate": 0.02},
     },

@@ -84,9 +84,19 @@ def test_evaluating_again_gives_what_training_measured(trained):
     "overrides",
     [
         (),
-        ("training.embedding_reset=true", "training.tables.rule=lazy_adam"),
+        (
+            "training.remedies.embedding_reset=true",
+            "training.tables.rule=lazy_adam",
+        ),
+        (
+            "training.remedies={table_sets: {tables: [user, city]}, "
+            "freeze_tables: {after_epochs: 3, tables: [tags]}, "
+            "objective_early_stopping: {objectives: [buy], min_delta: 1}}",
+            "training.tables.rule=lazy_adam",
+            "training.telemetry=false",
+        ),
     ],
-    ids=["plain", "reset"],
+    ids=["plain", "reset", "others"],
 )
 def test_a_resumed_training_ends_with_the_same_weights(tmp_path, overrides):
     (tmp_path / "a").mkdir()
@@ -217,3 +227,16 @@ def test_an_objectives_loss_is_its_mean_over_observed_rows(trained):
     assert sums[1] < 200
     found = history["test"]["objectives"]["buy"]["loss"]
     assert found == pytest.approx(sums[0] / sums[1], rel=1e-5)
+
+
+def test_training_ends_once_every_objective_has_stopped(tmp_path):
+    remedy = "training.remedies.objective_early_stopping={min_delta: 1}"
+    config, work = experiments.make(
+        tmp_path, remedy, "training.telemetry=false"
+    )
+    history = training.train(config, work)
+    assert [e["epoch"] for e in history["epochs"]] == [1, 2]
+    assert history["finished"]
+    assert history["remedies"]["objective_early_stopping"]["min_delta"] == 1.0
+    with pytest.raises(InputError, match="epochs left"):
+        training.train(config, work, resume=True)

@@ -14,8 +14,10 @@ from tfplugin import artifacts
 from tfplugin import config as config_lib
 from tfplugin.cli import display
 from tfplugin.cli import drift_command
+from tfplugin.cli import funnel_command
 from tfplugin.cli import interrupts
 from tfplugin.cli import plan_command
+from tfplugin.cli import recommend_command
 from tfplugin.cli import words
 from tfplugin.errors import InputError
 
@@ -141,6 +143,8 @@ def preprocess(
 
 app.command()(plan_command.plan)
 app.command()(drift_command.drift)
+app.command()(recommend_command.recommend)
+app.command()(funnel_command.funnel)
 
 
 @app.command()
@@ -152,6 +156,14 @@ def train(
         bool,
         typer.Option("--resume", help="Continue after the last epoch."),
     ] = False,
+    warm_start: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            "--warm-start",
+            help="Begin from the model of another work folder, by raw ids.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Train on a dataset, validate after each epoch, test once at the end."""
@@ -168,7 +180,12 @@ def train(
         artifacts.read_json(work.history)
     elif not overwrite:
         work.refuse_trained()
+    source = artifacts.WorkFolder(warm_start) if warm_start else None
+    if source and not resume:
+        source.require_config()
+        source.require_trained()
     with work.lock():
+        experiment = recommend_command.resolve(experiment, work, resume=resume)
         with display.quiet_import():
             from tfplugin import training
             from tfplugin.cli import progress
@@ -178,10 +195,13 @@ def train(
             work,
             resume=resume,
             overwrite=overwrite,
+            warm_start=source,
             extra_callbacks=lambda assembled: [
                 progress.ProgressBar(display.console, assembled)
             ],
         )
+    if history["warm_start"]:
+        display.print_warm_start(history["warm_start"])
     display.print_objectives(history["test"], history["monitor"])
     display.print_next("evaluate", workdir)
 
@@ -256,7 +276,11 @@ def export(
         trained = training.load(work)
         path = work.model / str(version or export_lib.next_version(work.model))
         export_lib.save(
-            trained.model, path, trained.dataset.schema, overwrite=overwrite
+            trained.model,
+            path,
+            trained.dataset.schema,
+            calibration=trained.calibration,
+            overwrite=overwrite,
         )
     display.print_written(path)
     display.print_next("serve", workdir)

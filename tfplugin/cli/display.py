@@ -208,6 +208,22 @@ def print_objectives(
     console.print(table)
 
 
+def print_warm_start(report: Mapping[str, Any]) -> None:
+    """What came from an older model, and what did not, and why."""
+    table = _table("Warm start", "kept", "new", "dropped")
+    for name, ids in report["tables"].items():
+        table.add_row(
+            name, *(f"{ids[key]:,}" for key in ("kept", "new", "dropped"))
+        )
+    console.print(table)
+    lines = [
+        f"Fresh: {one['name']}; {one['reason']}" for one in report["fresh"]
+    ]
+    lines += [f"Left out: {name}" for name in report["gone"]]
+    for line in lines:
+        console.print(rich.markup.escape(line), soft_wrap=True)
+
+
 def print_serving(server: "serving.ModelServer", name: str) -> None:
     """Where a server answers."""
     base = f"http://127.0.0.1:{server.rest_port}/v1/models/{name}"

@@ -40,10 +40,12 @@ class ProgressBar(keras.callbacks.Callback):
         self._console = console
         self._objectives = experiment.dataset.schema.labels
         training = experiment.config.training
-        self._epochs = training.epochs
-        self._steps = experiment.dataset.num_batches(
-            "train", training.batch_size
-        )
+        self._epochs = experiment.num_epochs
+        self._passes = training.epochs
+        self._steps = [
+            chunk.num_batches("train", training.batch_size)
+            for chunk in experiment.chunks
+        ]
         self._bar = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),
@@ -66,7 +68,8 @@ class ProgressBar(keras.callbacks.Callback):
         for task in self._bar.task_ids:
             self._bar.remove_task(task)
         self._bar.add_task(
-            f"epoch {epoch + 1}/{self._epochs}", total=self._steps
+            f"epoch {epoch + 1}/{self._epochs}",
+            total=self._steps[epoch // self._passes],
         )
 
     def on_train_batch_end(

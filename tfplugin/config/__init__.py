@@ -18,9 +18,11 @@ from tfplugin.config.joins import JoinConfig
 from tfplugin.config.joins import LookupJoin
 from tfplugin.config.loading import dump
 from tfplugin.config.loading import load
+from tfplugin.config.loading import with_changes
 from tfplugin.config.log_format import CsvOptions
 from tfplugin.config.log_format import JsonLinesOptions
 from tfplugin.config.log_format import LogFiles
+from tfplugin.config.recommend import RecommendConfig
 from tfplugin.config.source import SideTable
 from tfplugin.config.source import SourceConfig
 from tfplugin.config.tables_optimizer import CountsConfig
@@ -50,6 +52,7 @@ __all__ = [
     "LookupJoin",
     "ModelConfig",
     "NegativesConfig",
+    "RecommendConfig",
     "RestOptimizerConfig",
     "RowRateConfig",
     "SideTable",
@@ -60,4 +63,5 @@ __all__ = [
     "TrainingConfig",
     "dump",
     "load",
+    "with_changes",
 ]

@@ -189,36 +189,83 @@ class TableConfig(Section):
 
     Args:
         embedding_dim: Floats a row; None for `model.embedding_dim`.
-        mapping: `vocabulary` (a row an id) or `hash` (a row a bucket).
+        mapping: `vocabulary` (a row an id), `hash` (a row a bucket),
+            `double_hash` (the rows of two hashes, from two tables of
+            `num_buckets` rows each) or `binary_code` (a hash of the id, cut
+            into `num_blocks` pieces, each a row of a table of its own).
         top_n: Keep the ids with the highest counts.
         min_count: Keep ids seen at least so often in training rows.
         coverage: Keep the most frequent ids that make this share of
             occurrences.
         num_oov_buckets: Rows that all other ids share.
-        num_buckets: Rows of a hash mapping.
+        num_buckets: Rows of a hash mapping, of each table of `double_hash`,
+            and about the number of ids that `binary_code` tells apart.
+        num_blocks: Tables of `binary_code`; 2 by default.
+        compose: How the rows of `double_hash` and `binary_code` become one
+            vector: `add`, or `concatenate`, each then having its part of
+            `embedding_dim`.
         combiner: How the vectors of a list become one.
+        learning_rate_factor: What `training.tables.learning_rate` is
+            multiplied by for this table.
     """
 
     embedding_dim: Annotated[int, pydantic.Field(ge=1)] | None = None
-    mapping: Literal["vocabulary", "hash"] = "vocabulary"
+    mapping: Literal["vocabulary", "hash", "double_hash", "binary_code"] = (
+        "vocabulary"
+    )
     top_n: Annotated[int, pydantic.Field(ge=1)] | None = None
     min_count: Annotated[int, pydantic.Field(ge=1)] = 1
     coverage: Annotated[float, pydantic.Field(gt=0, le=1)] | None = None
     num_oov_buckets: Annotated[int, pydantic.Field(ge=1)] = 1
     num_buckets: Annotated[int, pydantic.Field(ge=1)] | None = None
+    num_blocks: Annotated[int, pydantic.Field(ge=2, le=8)] | None = None
+    compose: Literal["add", "concatenate"] | None = None
     combiner: Literal["sum", "mean", "sqrtn"] = "mean"
+    learning_rate_factor: Annotated[float, pydantic.Field(gt=0)] = 1.0
+
+    @property
+    def num_parts(self) -> int:
+        """How many tables an id has a row of."""
+        if self.mapping == "binary_code":
+            return self.num_blocks or 2
+        return 2 if self.mapping == "double_hash" else 1
+
+    @property
+    def code_bits(self) -> tuple[int, ...]:
+        """Bits of each block of `binary_code`, none for other mappings.
+
+        The ⌈log₂ num_buckets⌉ bits of a code, spread evenly.
+        """
+        if self.mapping != "binary_code" or self.num_buckets is None:
+            return ()
+        bits, parts = (self.num_buckets - 1).bit_length(), self.num_parts
+        return tuple(bits // parts + (k < bits % parts) for k in range(parts))
 
     @pydantic.model_validator(mode="after")
     def _check_mapping(self) -> "TableConfig":
-        if (self.mapping == "hash") != (self.num_buckets is not None):
+        hashes = self.mapping != "vocabulary"
+        if hashes != (self.num_buckets is not None):
             raise ValueError(
-                "`num_buckets` goes with `mapping: hash`, and only there"
+                "`num_buckets` goes with `mapping: hash`, `double_hash` or "
+                "`binary_code`, and only there"
             )
         filters = {"top_n", "min_count", "coverage", "num_oov_buckets"}
         given: set[Any] = filters & self.model_fields_set
-        if self.mapping == "hash" and given:
+        if hashes and given:
             raise ValueError(
                 f"{sorted(given)} go with `mapping: vocabulary`; a hash "
                 "keeps every id"
+            )
+        if self.num_blocks is not None and self.mapping != "binary_code":
+            raise ValueError("`num_blocks` goes with `mapping: binary_code`")
+        if self.compose is not None and self.num_parts == 1:
+            raise ValueError(
+                "`compose` goes with `mapping: double_hash` or `binary_code`"
+            )
+        if self.mapping == "binary_code" and 0 in self.code_bits:
+            raise ValueError(
+                f"`binary_code` with {self.num_parts} blocks needs "
+                f"`num_buckets` above {2 ** (self.num_parts - 1)}, a bit a "
+                f"block; received {self.num_buckets}"
             )
         return self

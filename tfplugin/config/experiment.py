@@ -11,6 +11,7 @@ from tfplugin.config.dataset import DatasetConfig
 from tfplugin.config.drift import DriftConfig
 from tfplugin.config.job import AppendConfig
 from tfplugin.config.job import JobConfig
+from tfplugin.config.recommend import RecommendConfig
 from tfplugin.config.records import Section
 from tfplugin.config.source import SourceConfig
 from tfplugin.config.tables_optimizer import OCCURRENCES
@@ -42,6 +43,7 @@ class ExperimentConfig(Section):
         append: What `preprocess --append` does with a later log.
         job: How preprocessing runs.
         drift: How far apart two datasets may be.
+        recommend: What `tfplugin recommend` may spend.
     """
 
     name: str
@@ -64,6 +66,7 @@ class ExperimentConfig(Section):
     append: AppendConfig = AppendConfig()
     job: JobConfig = JobConfig()
     drift: DriftConfig = DriftConfig()
+    recommend: RecommendConfig = RecommendConfig()
 
     @pydantic.field_validator("labels", mode="before")
     @classmethod
@@ -78,6 +81,7 @@ class ExperimentConfig(Section):
     def _check(self) -> "ExperimentConfig":
         self._check_names()
         self._check_tables()
+        self._check_dimensions()
         needs_time = self.split.by == "time" or self.dataset.order == "time"
         if needs_time and self.event_time is None:
             raise ValueError(
@@ -104,6 +108,7 @@ class ExperimentConfig(Section):
                     f"training.loss_weights names `{objective}`, which is no "
                     f"label; labels are {sorted(self.labels)}"
                 )
+        self._check_remedies()
         for counted in self.training.tables.counts.weights:
             if counted != OCCURRENCES and counted not in self.labels:
                 raise ValueError(
@@ -112,6 +117,15 @@ class ExperimentConfig(Section):
                     f"{sorted(self.labels)}"
                 )
         return self
+
+    def _check_remedies(self) -> None:
+        for name, remedy in self.training.remedies.items():
+            try:
+                remedy.check(self.id_tables(), self.labels)
+            except ValueError as error:
+                raise ValueError(
+                    f"training.remedies.{name}: {error}"
+                ) from error
 
     def _check_names(self) -> None:
         tables = self.id_tables()
@@ -152,6 +166,17 @@ class ExperimentConfig(Section):
                 raise ValueError(
                     f"features {features} share table `{table}` but differ "
                     f"in dtype: {sorted(dtypes)}"
+                )
+
+    def _check_dimensions(self) -> None:
+        for name in self.id_tables():
+            table = self.table(name)
+            dim = table.embedding_dim or self.model.embedding_dim
+            if table.compose == "concatenate" and dim % table.num_parts:
+                raise ValueError(
+                    f"tables.{name} concatenates {table.num_parts} rows, so "
+                    "its `embedding_dim` must be a multiple of that; received "
+                    f"{dim}"
                 )
 
     def id_tables(self) -> dict[str, list[str]]:

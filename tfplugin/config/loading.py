@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import pydantic
@@ -71,6 +72,31 @@ def dump(config: ExperimentConfig) -> str:
         sort_keys=False,
         allow_unicode=True,
     )
+
+
+def with_changes(
+    config: ExperimentConfig, changes: Mapping[str, Any]
+) -> ExperimentConfig:
+    """A configuration with some keys changed.
+
+    Args:
+        config: Stays as it is.
+        changes: Dotted key to its value, as in `{"training.epochs": 5}`; a
+            section is replaced whole.
+
+    Raises:
+        InputError: A key is unknown, or a value does not fit.
+
+    Example:
+    >>> with_changes(experiment, {"training.batch_size": 64})  # doctest: +SKIP
+    """
+    raw = config.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+    for key, value in changes.items():
+        _set_key(raw, key, value)
+    try:
+        return ExperimentConfig.model_validate(raw)
+    except pydantic.ValidationError as error:
+        raise InputError(_first_problem(error)) from error
 
 
 def resolve_path(path: str, base: pathlib.Path) -> str:
@@ -225,6 +251,10 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         raise InputError(
             f"The value of --set {key} must be YAML. Received: {text!r}."
         ) from error
+    _set_key(raw, key, value)
+
+
+def _set_key(raw: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     section = raw
     for parent in parents:
@@ -234,7 +264,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         section = section[parent]
         if not isinstance(section, dict):
             raise InputError(
-                f"--set {key}: `{parent}` is a value, not a section, so it "
+                f"{key}: `{parent}` is a value, not a section, so it "
                 f"has no key `{last}`."
             )
     section[last] = value

@@ -1,10 +1,12 @@
 """The model and how it is trained."""
 
 from typing import Annotated
+from typing import Any
 from typing import Literal
 
 import pydantic
 
+from tfplugin import remedies as remedies_lib
 from tfplugin.config.records import Section
 from tfplugin.config.tables_optimizer import Rate
 from tfplugin.config.tables_optimizer import TablesOptimizerConfig
@@ -12,19 +14,34 @@ from tfplugin.config.tables_optimizer import TablesOptimizerConfig
 Units = tuple[Annotated[int, pydantic.Field(ge=1)], ...]
 
 
+def _parse_remedies(value: object) -> object:
+    return remedies_lib.parse(value) if isinstance(value, dict) else value
+
+
+Remedies = Annotated[
+    dict[str, pydantic.SerializeAsAny[remedies_lib.Remedy]],
+    pydantic.BeforeValidator(_parse_remedies),
+]
+
+
 class ModelConfig(Section):
-    """Embeddings, a shared bottom, a tower an objective.
+    """Embeddings, a network over them, a logit an objective.
 
     Args:
+        kind: A model of `tfplugin.models`, by the name of its module.
+        options: The model's own keys; what they are, its function says.
         build: `package.module:function` that returns a Keras model of the
             user's own instead; see `tfplugin.models`.
         embedding_dim: Floats a row of every table that names no other.
         embeddings_stddev: Standard deviation of fresh rows.
-        hidden_units: Units of the shared bottom's layers.
-        tower_units: Units of each tower's layers before its logit.
-        dropout: Rate after each layer of the bottom.
+        hidden_units: Units of the layers above the vectors: of the shared
+            bottom, of each expert, or of the network beside the crosses.
+        tower_units: Units of each objective's own layers before its logit.
+        dropout: Rate after each of the `hidden_units` layers.
     """
 
+    kind: str = "shared_bottom"
+    options: dict[str, Any] = {}
     build: Annotated[str, pydantic.Field(pattern=r"^[\w.]+:\w+$")] | None = None
     embedding_dim: Annotated[int, pydantic.Field(ge=1)] = 16
     embeddings_stddev: Annotated[float, pydantic.Field(ge=0)] = 0.01
@@ -55,9 +72,19 @@ class TrainingConfig(Section):
         shuffle_rows: Size of the buffer in which rows are shuffled.
         tables: Optimizer of the tables.
         rest: Optimizer of the other weights.
-        embedding_reset: Whether to redraw the tables before every epoch
-            after the first (MEDA, arXiv 2305.19531).
+        multi_epoch: `manual`, as this section says; `auto`: `tfplugin train`
+            first does what `tfplugin recommend` does, and trains by it.
+        remedies: Name to a remedy against overfitting, as in
+            `{embedding_reset: true}`; see `training.remedies.NAME`.
+        chunks: `together`, all logs of the dataset in every epoch;
+            `in_order`, `epochs` passes over the first log, then over each
+            added one; `last`, over the newest alone.
         loss_weights: Objective to the weight of its loss; 1 where absent.
+        telemetry: Whether to measure metrics by frequency of ids, rows by
+            frequency, calibration and grouped metrics after every epoch.
+        calibration: How each objective's probabilities are calibrated on
+            the validation split after training: `none`, `platt` or
+            `isotonic`.
         verify_checksums: Whether every shard's checksum is compared before
             it is read.
     """
@@ -68,6 +95,10 @@ class TrainingConfig(Section):
     shuffle_rows: Annotated[int, pydantic.Field(ge=1)] = 65536
     tables: TablesOptimizerConfig = TablesOptimizerConfig()
     rest: RestOptimizerConfig = RestOptimizerConfig()
-    embedding_reset: bool = False
+    multi_epoch: Literal["manual", "auto"] = "manual"
+    remedies: Remedies = {}
+    chunks: Literal["together", "in_order", "last"] = "together"
     loss_weights: dict[str, Annotated[float, pydantic.Field(ge=0)]] = {}
+    telemetry: bool = True
+    calibration: Literal["none", "platt", "isotonic"] = "none"
     verify_checksums: bool = True

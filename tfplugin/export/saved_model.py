@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfplugin import calibration as calibration_lib
 from tfplugin import layer_tree
 from tfplugin import layers
 from tfplugin import schema as schema_lib
@@ -28,6 +29,7 @@ def save(
     path: str | pathlib.Path,
     schema: schema_lib.Schema,
     *,
+    calibration: calibration_lib.CalibrationRecord | None = None,
     overwrite: bool = False,
 ) -> pathlib.Path:
     """Writes a SavedModel whose answers are probabilities.
@@ -45,7 +47,9 @@ def save(
 
     Neither asks for training-only features; they take their serving value.
     Every variable is written once, vocabularies as assets; the graph holds
-    TensorFlow's own operators only and loads without this package.
+    TensorFlow's own operators only and loads without this package. What the
+    model does outside of training (a `SamplingCorrection`) and the
+    calibration are part of it.
 
     Args:
         model: From a dict of features, some or all of the dataset's, to a
@@ -53,14 +57,16 @@ def save(
         path: The version's folder, `W/model/1`. It appears at once and
             whole: it is written beside and renamed.
         schema: The dataset's schema.
+        calibration: How its logits are calibrated; None for not at all.
         overwrite: Whether an existing `path` is replaced.
 
     Returns:
         `path`.
 
     Raises:
-        InputError: `path` exists and `overwrite` is False, or the model does
-            not fit the schema; see `data.select_for_model`.
+        InputError: `path` exists and `overwrite` is False, the model does
+            not fit the schema (see `data.select_for_model`), or the
+            calibration is of other weights or objectives.
     """
     schema = model_columns.select_for_model(schema, model)
     path = pathlib.Path(path)
@@ -69,12 +75,13 @@ def save(
             f"An exported version is never changed. Received: {path}, which "
             "exists. Name another --version or pass --overwrite."
         )
+    calibrate = _calibration_layer(model, schema, calibration)
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]
-    predict = _predict_function(model, schema)
+    predict = _predict_function(model, schema, calibrate)
     with layers.exporting(model) as trackables:
         module.trackables = [*trackables, *_lookup_tables(model)]
         module.serve_raw = _raw_signature(predict, schema)
@@ -110,6 +117,27 @@ def next_version(folder: pathlib.Path) -> int:
     return max(versions, default=0) + 1
 
 
+def _calibration_layer(
+    model: keras.Model,
+    schema: schema_lib.Schema,
+    calibration: calibration_lib.CalibrationRecord | None,
+) -> calibration_lib.CalibratedLogits:
+    if calibration is None:
+        return calibration_lib.CalibratedLogits({})
+    curves = calibration.curves()
+    wanted = calibration_lib.model_fingerprint(model)
+    if calibration.model_fingerprint != wanted or set(curves) != set(
+        schema.labels
+    ):
+        raise InputError(
+            f"A calibration must be of the model that is exported, {wanted} "
+            f"with {sorted(schema.labels)}. Received: one of "
+            f"{calibration.model_fingerprint} with {sorted(curves)}. Fit it "
+            "again after the last change of weights."
+        )
+    return calibration_lib.CalibratedLogits(curves)
+
+
 def _lookup_tables(model: keras.Model) -> list[Any]:
     """Tables of Keras's own lookup layers, which a SavedModel must track."""
     kinds = (keras.layers.StringLookup, keras.layers.IntegerLookup)
@@ -121,13 +149,15 @@ def _lookup_tables(model: keras.Model) -> list[Any]:
 
 
 def _predict_function(
-    model: keras.Model, schema: schema_lib.Schema
+    model: keras.Model,
+    schema: schema_lib.Schema,
+    calibrate: calibration_lib.CalibratedLogits,
 ) -> Callable[[Features, tf.Tensor], dict[str, tf.Tensor]]:
     def predict(
         features: Features, batch_size: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         features = features | _serving_values(schema, batch_size)
-        logits = model(features, training=False)
+        logits = calibrate(model(features, training=False))
         return {
             objective: tf.reshape(
                 tf.sigmoid(tf.cast(logits[objective], tf.float32)), [-1]

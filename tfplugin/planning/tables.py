@@ -160,7 +160,7 @@ def _draft(
         settings.min_count if "min_count" in given else MIN_COUNT,
         settings.top_n,
     )
-    hashes = settings.mapping == "hash"
+    hashes = settings.mapping != "vocabulary"
     if "mapping" not in given:
         hashes = _missed_share(counts, worth) > HASH_ABOVE
     if hashes:
@@ -264,6 +264,11 @@ def _finish(
 
 
 def _reason(draft: _Draft) -> str:
+    if draft.settings.num_parts > 1:
+        return (
+            f"The configuration names {draft.settings.mapping}, which is not "
+            "planned: these are the rows of a single hash."
+        )
     if "mapping" in draft.settings.model_fields_set:
         return "The configuration names this mapping."
     if draft.hashes:

@@ -1,31 +1,21 @@
 """`history.json` as this room reads it."""
 
-import math
 import pathlib
 from typing import Annotated
+from typing import Any
 from typing import Literal
 
 import pydantic
 
 from tfplugin import artifacts
 from tfplugin.errors import InputError
+from tfplugin.report.json_values import Record
+from tfplugin.report.json_values import Value
+from tfplugin.report.telemetry_records import EvidencePass
+from tfplugin.report.telemetry_records import Telemetry
 
 
-def _finite_or_none(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-#: A metric; None where it is undefined (a split without positives).
-Value = Annotated[float | None, pydantic.AfterValidator(_finite_or_none)]
-
-
-class _Record(pydantic.BaseModel):
-    """A frozen JSON record; keys that no reader here needs are left out."""
-
-    model_config = pydantic.ConfigDict(extra="ignore", frozen=True)
-
-
-class Metrics(_Record):
+class Metrics(Record):
     """What was measured of one objective on one split.
 
     Args:
@@ -43,43 +33,51 @@ class Metrics(_Record):
     calibration: Value = None
 
 
-class Pass(_Record):
+class Pass(Record):
     """One pass over a split.
 
     Args:
         rows: Rows passed over; None when the writer did not count them.
         loss: The loss that all objectives share.
         objectives: Objective to its metrics.
+        telemetry: What was measured of the test split besides, or None.
     """
 
     rows: int | None = None
     loss: Value = None
     objectives: dict[str, Metrics] = {}
+    telemetry: EvidencePass | None = None
 
     def of(self, objective: str) -> Metrics:
         """The metrics of an objective, all undefined if it has none."""
         return self.objectives.get(objective, Metrics())
 
 
-class Epoch(_Record):
+class Epoch(Record):
     """One epoch.
 
     Args:
         epoch: Its number, from 1.
         seconds: Time that it took, training and validation.
         examples_per_second: Training examples per second.
+        chunk: The log of the dataset it went over; None for all.
+        pass_: Which pass over these rows it was, from 1.
         train: Metrics of the training rows, measured while learning.
         validation: Metrics of the validation rows after it.
+        telemetry: What was measured besides; None where it was switched off.
     """
 
     epoch: int
     seconds: Value = None
     examples_per_second: Value = None
+    chunk: str | None = None
+    pass_: Annotated[int | None, pydantic.Field(alias="pass")] = None
     train: Pass = Pass()
     validation: Pass = Pass()
+    telemetry: Telemetry | None = None
 
 
-class Monitor(_Record):
+class Monitor(Record):
     """How the validation AUC of one objective went.
 
     Args:
@@ -93,7 +91,7 @@ class Monitor(_Record):
     overfits_from: int | None = None
 
 
-class TableSize(_Record):
+class TableSize(Record):
     """One embedding table.
 
     Args:
@@ -117,7 +115,7 @@ class TableSize(_Record):
     optimizer_bytes: int
 
 
-class Model(_Record):
+class Model(Record):
     """Sizes of the model.
 
     Args:
@@ -131,7 +129,7 @@ class Model(_Record):
     tables: tuple[TableSize, ...] = ()
 
 
-class History(_Record):
+class History(Record):
     """What training left behind.
 
     Args:
@@ -140,6 +138,7 @@ class History(_Record):
         finished: Whether training came to its end.
         objectives: Names of the objectives.
         model: Sizes of the model.
+        remedies: Name to settings of the remedies against overfitting.
         steps_per_epoch: Batches an epoch.
         batch_size: Examples a batch.
         dataset_fingerprint: Names the dataset that was trained on.
@@ -153,6 +152,7 @@ class History(_Record):
     finished: bool
     objectives: tuple[str, ...]
     model: Model
+    remedies: dict[str, dict[str, Any]] = {}
     steps_per_epoch: int
     batch_size: int
     dataset_fingerprint: str = ""

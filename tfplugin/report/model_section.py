@@ -8,6 +8,8 @@ from tfplugin.report import markup
 _MAPPINGS = {
     "vocabulary": "vocabulary",
     "hash": "hashed",
+    "double_hash": "one of two hashes",
+    "binary_code": "block of a hash code",
     "rows": "id is the row",
 }
 

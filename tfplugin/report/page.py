@@ -15,6 +15,7 @@ from tfplugin.report import markup
 from tfplugin.report import model_section
 from tfplugin.report import result_section
 from tfplugin.report import summary
+from tfplugin.report import telemetry_section
 
 
 def write(work: artifacts.WorkFolder) -> pathlib.Path:
@@ -59,9 +60,11 @@ def _page(work: artifacts.WorkFolder) -> str:
     title = trained.name if trained else _name(work.config, config)
     sections = [data_section.build(work.dataset, columns, statistics)]
     if trained is not None:
+        evidence = telemetry_section.build(trained)
         sections += [
             model_section.build(trained, statistics),
             epochs_section.build(trained),
+            *([evidence] if evidence else []),
             result_section.build(trained, statistics),
         ]
     sections.append(_config_section(config))

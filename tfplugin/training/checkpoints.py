@@ -1,6 +1,8 @@
 """Checkpoints from which a training continues as if it had not stopped."""
 
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -20,19 +22,30 @@ class EpochCheckpoints:
     Args:
         model: Compiled and built.
         folder: `WORK/checkpoints`. The last two are kept.
+        remedial: Callbacks whose variables, in a dict `trackables` where they
+            have one, are saved too.
 
     Raises:
         InputError: The folder's list of checkpoints is damaged.
     """
 
-    def __init__(self, model: keras.Model, folder: pathlib.Path) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        folder: pathlib.Path,
+        remedial: Sequence[keras.callbacks.Callback] = (),
+    ) -> None:
         seeds = [
             variable.value
             for variable in model.variables
             if variable.path.endswith("seed_generator_state")
         ]
         self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+        trackables: dict[str, Any] = {}
+        for callback in remedial:
+            trackables |= getattr(callback, "trackables", {})
         checkpoint = tf.train.Checkpoint(
+            **trackables,
             model=model,
             optimizer=model.optimizer,
             seeds=seeds,

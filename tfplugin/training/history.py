@@ -5,6 +5,7 @@ import pathlib
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -17,9 +18,11 @@ from tfplugin import data
 from tfplugin import layers
 from tfplugin import models
 from tfplugin.errors import InputError
+from tfplugin.training import chunks
 from tfplugin.training import model_building
 
 if TYPE_CHECKING:
+    from tfplugin.training import telemetry as telemetry_lib
     from tfplugin.training.experiment import Experiment
 
 #: Metrics of an objective, as they are named in Keras's logs and in the file.
@@ -29,14 +32,21 @@ Logs = dict[str, float]
 
 
 def split_logs(
-    logs: Logs, base_rates: Mapping[str, float], prefix: str = ""
+    logs: Logs,
+    base_rates: Mapping[str, float],
+    prefix: str = "",
+    *,
+    over: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Sorts Keras's flat logs by objective.
 
     Args:
         logs: Log key to value, as a callback or `evaluate` gets them.
-        base_rates: Objective to its positive rate in the training rows.
+        base_rates: Objective to its positive rate in the training rows, as
+            the metrics were made with it.
         prefix: `val_` for the validation split's keys.
+        over: Objective to the rate whose entropy the normalised entropy is
+            over, where that is another one: that of rows as they were sampled.
 
     Returns:
         `{"loss": total, "objectives": {objective: {metric: value}}}`. An
@@ -58,10 +68,15 @@ def split_logs(
         name = prefix if len(base_rates) == 1 else f"{prefix}{objective}_"
         values = {metric: float(logs[name + metric]) for metric in METRICS}
         # Keras's own key averages batches, not rows.
-        entropy = -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate))
-        loss = values["normalized_entropy"] * entropy
+        loss = values["normalized_entropy"] * _entropy(rate)
+        if over is not None:
+            values["normalized_entropy"] = loss / _entropy(over[objective])
         objectives[objective] = {"loss": loss, **values}
     return {"loss": float(logs[prefix + "loss"]), "objectives": objectives}
+
+
+def _entropy(rate: float) -> float:
+    return -(rate * math.log(rate) + (1 - rate) * math.log1p(-rate))
 
 
 def base_rates(dataset: data.Dataset) -> dict[str, float]:
@@ -80,23 +95,17 @@ def describe_model(
         context: Its id mappings tell which features a table serves.
     """
     features = context.schema.table_features()
-    names = {id(m): table for table, m in context.id_mappings.items()}
     trained = {id(variable) for variable in model.trainable_variables}
     tables = []
     for layer in model_building.embedding_layers(model):
         rows, dim = layer.embeddings.shape
-        mapping = {
-            layers.VocabularyMapping: "vocabulary",
-            layers.HashMapping: "hash",
-        }.get(type(layer.id_mapping), "rows")
+        table = context.table_of(layer.id_mapping)
         is_trained = id(layer.embeddings) in trained
         tables.append(
             {
                 "name": layer.table_name,
-                "features": features.get(
-                    names.get(id(layer.id_mapping), ""), []
-                ),
-                "mapping": mapping,
+                "features": features.get(table or "", []),
+                "mapping": _mapping_name(layer.id_mapping, context, table),
                 "rows": rows,
                 "special_rows": layer.num_special_rows,
                 "embedding_dim": dim,
@@ -113,6 +122,20 @@ def describe_model(
         "dense_parameters": parameters - in_tables,
         "tables": tables,
     }
+
+
+def _mapping_name(
+    mapping: layers.IdMapping | None,
+    context: models.ModelContext,
+    table: str | None,
+) -> str:
+    name = {
+        layers.VocabularyMapping: "vocabulary",
+        layers.HashMapping: "hash",
+        layers.CodeBlockMapping: "binary_code",
+    }.get(type(mapping), "rows")
+    composed = table and isinstance(context.id_mappings[table], tuple)
+    return "double_hash" if composed and name == "hash" else name
 
 
 def new_history(
@@ -148,7 +171,11 @@ def new_history(
         "finished": False,
         "objectives": list(dataset.schema.labels),
         "model": describe_model(experiment.model, experiment.context),
-        "steps_per_epoch": dataset.num_batches("train", batch_size),
+        "remedies": {
+            name: remedy.model_dump(mode="json")
+            for name, remedy in config.training.remedies.items()
+        },
+        "steps_per_epoch": chunks.mean_steps(config.training, dataset),
         "batch_size": batch_size,
         "rows": {
             split: dataset.rows(split) for split in ("train", "validation")
@@ -156,7 +183,10 @@ def new_history(
         "dataset_fingerprint": experiment.work.dataset.fingerprint(),
         # An epoch whose checkpoint was not finished is trained again.
         "epochs": epochs,
+        "warm_start": (earlier or {}).get("warm_start"),
+        "start": (earlier or {}).get("start"),
         "monitor": {},
+        "calibration": None,
         "test": None,
     }
 
@@ -198,7 +228,8 @@ def read_resumable(
         if before.get(key) != now.get(key):
             raise InputError(
                 "--resume continues the same experiment; only "
-                f"training.epochs may change. Received: another `{key}` than "
+                "training.epochs may change, and not with "
+                f"training.chunks=in_order. Received: another `{key}` than "
                 f"in {work.config}. Train with --overwrite instead."
             )
     check_same_dataset(earlier, work)
@@ -227,8 +258,9 @@ def check_same_dataset(
 
 def _comparable(config: config_lib.ExperimentConfig) -> dict[str, Any]:
     values = config.model_dump(mode="json")
-    del values["training"]["epochs"]
     training = values.pop("training")
+    if config.training.chunks != "in_order":
+        del training["epochs"]
     return values | {f"training.{k}": v for k, v in training.items()}
 
 
@@ -239,9 +271,15 @@ class Recorder(keras.callbacks.Callback):
         history: What `new_history` made; epochs are appended to it.
         path: Where it is written.
         base_rates: See `split_logs`.
+        train_rates: Objective to its positive rate in the rows that were
+            trained on; another one where negatives were sampled.
         monitor: Whose summary goes with it; must come before this callback.
+        chunks: What is trained on in turn.
+        passes: Epochs over each of them.
         after_epoch: Called with the number of finished epochs once the file
             is written (saves the checkpoint).
+        telemetry: What measures each epoch besides; must come before this
+            callback. None for nothing.
     """
 
     def __init__(
@@ -250,15 +288,24 @@ class Recorder(keras.callbacks.Callback):
         path: pathlib.Path,
         *,
         base_rates: Mapping[str, float],
+        train_rates: Mapping[str, float],
         monitor: callbacks.ObjectiveMonitor,
+        chunks: Sequence[data.Dataset],
+        passes: int,
         after_epoch: Callable[[int], None],
+        telemetry: "telemetry_lib.Telemetry | None" = None,
     ) -> None:
         super().__init__()
         self.history = history
         self._path = path
         self._base_rates = base_rates
+        sampled = dict(train_rates) != dict(base_rates)
+        self._train_rates = train_rates if sampled else None
         self._monitor = monitor
+        self._chunks = chunks
+        self._passes = passes
         self._after_epoch = after_epoch
+        self._telemetry = telemetry
         self._began = 0.0
         self._trained = 0.0
 
@@ -278,13 +325,22 @@ class Recorder(keras.callbacks.Callback):
         """
         logs = logs or {}
         seconds = self._trained - self._began
+        measured = self._telemetry and self._telemetry.latest
+        apart = measured["seconds"] if measured else 0.0
+        place, done = divmod(epoch, self._passes)
+        chunk = self._chunks[place]
         self.history["epochs"].append(
             {
                 "epoch": epoch + 1,
-                "seconds": time.perf_counter() - self._began,
-                "examples_per_second": self.history["rows"]["train"] / seconds,
-                "train": split_logs(logs, self._base_rates),
+                "chunk": chunk.chunk,
+                "pass": done + 1,
+                "seconds": time.perf_counter() - self._began - apart,
+                "examples_per_second": chunk.rows("train") / seconds,
+                "train": split_logs(
+                    logs, self._base_rates, over=self._train_rates
+                ),
                 "validation": split_logs(logs, self._base_rates, "val_"),
+                "telemetry": measured,
             }
         )
         self._write()

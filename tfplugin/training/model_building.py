@@ -10,28 +10,52 @@ from tfplugin import data
 from tfplugin import layer_tree
 from tfplugin import layers
 from tfplugin import models
+from tfplugin import remedies
 from tfplugin import schema as schema_lib
 from tfplugin.errors import InputError
+from tfplugin.training import chunks
+from tfplugin.training import model_kinds
 
 
 def model_context(
     config: config_lib.ExperimentConfig, dataset: data.Dataset
 ) -> models.ModelContext:
-    """The dataset's columns with an id mapping for each table."""
+    """The dataset's columns with the id mapping of each table."""
     return models.ModelContext(
         schema=dataset.schema,
         statistics=dataset.statistics,
         id_mappings={
-            table: _id_mapping(table, config.table(table), dataset)
+            table: _id_mappings(table, config.table(table), dataset)
             for table in dataset.schema.table_features()
         },
     )
 
 
-def _id_mapping(
+def _id_mappings(
     name: str, table: config_lib.TableConfig, dataset: data.Dataset
-) -> layers.IdMapping:
+) -> layers.IdMapping | tuple[layers.IdMapping, ...]:
     dtype = dataset.schema.table_dtype(name)
+    if table.mapping == "double_hash":
+        return tuple(
+            layers.HashMapping(
+                table.num_buckets or 1,
+                id_dtype=dtype,
+                seed=seed,
+                name=f"{name}_rows_{seed}",
+            )
+            for seed in range(table.num_parts)
+        )
+    if table.mapping == "binary_code":
+        bits = table.code_bits
+        return tuple(
+            layers.CodeBlockMapping(
+                num_bits,
+                first_bit=sum(bits[:block]),
+                id_dtype=dtype,
+                name=f"{name}_rows_{block}",
+            )
+            for block, num_bits in enumerate(bits)
+        )
     if table.num_buckets is not None:
         return layers.HashMapping(
             table.num_buckets, id_dtype=dtype, name=f"{name}_rows"
@@ -55,7 +79,8 @@ def build_model(
     """The configured model, or the user's own.
 
     Raises:
-        InputError: `model.build` cannot be imported, or what it returns
+        InputError: There is no model of `model.kind`, or it takes no such
+            options; `model.build` cannot be imported, or what it returns
             takes other inputs than features of the dataset or has other
             outputs than the labels.
     """
@@ -63,12 +88,30 @@ def build_model(
         model = _import_builder(config.model.build)(context)
         _check_columns(model, context)
         return model
-    return _shared_bottom(config, context)
+    function, options = model_kinds.resolve(config.model)
+    embeddings = _embeddings(config, context)
+    dense_features = {
+        name: _dense_feature(name, settings, context.statistics.dense[name])
+        for name, settings in config.features.items()
+        if isinstance(settings, config_lib.DenseFeatureConfig)
+    }
+    try:
+        return function(
+            context.inputs(),
+            embeddings=embeddings,
+            dense_features=dense_features,
+            objectives=context.schema.labels,
+            name=config.name,
+            **options,
+        )
+    except ValueError as error:
+        # Functions know which of their options fit which columns.
+        raise InputError(f"model.kind={config.model.kind}: {error}") from error
 
 
-def _shared_bottom(
+def _embeddings(
     config: config_lib.ExperimentConfig, context: models.ModelContext
-) -> keras.Model:
+) -> layers.EmbeddingCollection:
     table_configs = {}
     for index, (table, id_mapping) in enumerate(context.id_mappings.items()):
         settings = config.table(table)
@@ -81,27 +124,14 @@ def _shared_bottom(
                 stddev=config.model.embeddings_stddev
             ),
             seed=config.training.seed * 1009 + index,
+            compose=settings.compose or "add",
         )
-    embeddings = layers.EmbeddingCollection(
+    return layers.EmbeddingCollection(
         [
             layers.FeatureConfig(name, table_configs[feature.table])
             for name, feature in context.schema.id_features.items()
         ],
         name="embeddings",
-    )
-    return models.shared_bottom(
-        context.inputs(),
-        embeddings=embeddings,
-        dense_features={
-            name: _dense_feature(name, settings, context.statistics.dense[name])
-            for name, settings in config.features.items()
-            if isinstance(settings, config_lib.DenseFeatureConfig)
-        },
-        objectives=context.schema.labels,
-        hidden_units=config.model.hidden_units,
-        tower_units=config.model.tower_units,
-        dropout=config.model.dropout,
-        name=config.name,
     )
 
 
@@ -113,6 +143,40 @@ def embedding_layers(model: keras.Model) -> list[layers.Embedding]:
         if isinstance(layer, layers.Embedding)
     }
     return list(by_table.values())
+
+
+def describe_training(
+    model: keras.Model,
+    config: config_lib.ExperimentConfig,
+    context: models.ModelContext,
+    dataset: data.Dataset,
+) -> remedies.Training:
+    """What remedies are told of a training.
+
+    Args:
+        model: Built.
+        config: The experiment.
+        context: What the model was built from.
+        dataset: Narrowed to the model's columns.
+    """
+    tables: dict[str, list[keras.Layer]] = {}
+    for layer in embedding_layers(model):
+        name = context.table_of(layer.id_mapping)
+        if name is not None:
+            tables.setdefault(name, []).append(layer)
+    settings = config.training
+    return remedies.Training(
+        model=model,
+        schema=dataset.schema,
+        statistics=dataset.statistics,
+        tables=tables,
+        id_frequencies=dataset.id_frequencies,
+        steps_per_epoch=chunks.mean_steps(settings, dataset),
+        seed=settings.seed,
+        passes_per_chunk=(
+            settings.epochs if settings.chunks == "in_order" else None
+        ),
+    )
 
 
 def _dense_feature(

@@ -1,6 +1,7 @@
 """Configuration → a compiled model."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from tfplugin import data
 from tfplugin import metrics
 from tfplugin import models
 from tfplugin import optimizers
+from tfplugin import remedies
 from tfplugin.errors import InputError
 from tfplugin.training import model_building
 
@@ -41,6 +43,11 @@ def compile_model(
     config: config_lib.ExperimentConfig,
     context: models.ModelContext,
     dataset: data.Dataset,
+    facts: remedies.Training,
+    *,
+    measured: bool = True,
+    base_rates: Mapping[str, float] | None = None,
+    steps_per_execution: int = 1,
 ) -> None:
     """Gives a model its losses, metrics and optimizers, and fills row counts.
 
@@ -49,22 +56,32 @@ def compile_model(
         config: The experiment.
         context: What the model was built from.
         dataset: Where the counts come from.
+        facts: What the configured remedies are told.
+        measured: Whether it gets metrics.
+        base_rates: Objective to its rate of positives in the whole log; that
+            of the training rows when None.
+        steps_per_execution: Steps that Keras runs at a time.
 
     Raises:
         InputError: A label has no positives or no negatives to learn from,
             or a rate by frequency has no counts for a table.
     """
-    optimizer = _optimizer(model, config.training)
+    optimizer = _optimizer(model, config, facts)
+    judged = dataset.schema.labels if measured else ()
+    rates = {name: _base_rate(dataset, name) for name in judged}
+    # The mean over the rows in which the label was observed: over all rows,
+    # an objective would count less the more of it is masked.
+    losses: dict[str, keras.losses.Loss] = {
+        objective: keras.losses.BinaryCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        )
+        for objective in dataset.schema.labels
+    }
+    for remedy in config.training.remedies.values():
+        losses = remedy.losses(facts, losses)
     model.compile(
         optimizer,
-        # The mean over the rows in which the label was observed: over all
-        # rows, an objective would count less the more of it is masked.
-        loss={
-            objective: keras.losses.BinaryCrossentropy(
-                from_logits=True, reduction="mean_with_sample_weight"
-            )
-            for objective in dataset.schema.labels
-        },
+        loss=losses,
         loss_weights={
             objective: config.training.loss_weights.get(objective, 1.0)
             for objective in dataset.schema.labels
@@ -72,16 +89,18 @@ def compile_model(
         # Not `metrics`: Keras ignores sample weights there, and with them
         # labels that were not observed.
         weighted_metrics={
-            objective: metrics.objective_metrics(_base_rate(dataset, objective))
-            for objective in dataset.schema.labels
+            name: metrics.objective_metrics((base_rates or rates)[name])
+            for name in judged
         },
+        steps_per_execution=steps_per_execution,
         jit_compile=False,
     )
     optimizer.build(model.trainable_variables)
     settings = config.training.tables
     if (
         isinstance(optimizer, optimizers.SplitOptimizer)
-        and settings.row_rate.law != "constant"
+        and isinstance(optimizer.tables, optimizers.SparseOptimizer)
+        and optimizer.tables.reads_row_counts
     ):
         if settings.counts.from_dataset:
             _set_row_counts(model, context, dataset, settings.counts.weights)
@@ -97,22 +116,43 @@ def trainable_tables(model: keras.Model) -> list[keras.Variable]:
 
 
 def _optimizer(
-    model: keras.Model, settings: config_lib.TrainingConfig
+    model: keras.Model,
+    config: config_lib.ExperimentConfig,
+    facts: remedies.Training,
 ) -> keras.optimizers.Optimizer:
+    settings = config.training
     rest = _REST_RULES[settings.rest.rule](settings.rest.learning_rate)
     if not trainable_tables(model):
         return rest
-    tables = tables_optimizer(settings.tables)
-    return optimizers.split(model, tables=tables, rest=rest)
+    row_options: dict[str, Any] = {}
+    for remedy in settings.remedies.values():
+        row_options |= remedy.row_options(facts.steps_per_epoch)
+    tables = tables_optimizer(settings.tables, row_options)
+    overrides = {
+        layer.table_name: tables_optimizer(
+            settings.tables.model_copy(
+                update={"learning_rate": settings.tables.learning_rate * factor}
+            ),
+            row_options,
+        )
+        for table, table_layers in facts.tables.items()
+        if (factor := config.table(table).learning_rate_factor) != 1.0
+        for layer in table_layers
+    }
+    return optimizers.split(
+        model, tables=tables, rest=rest, overrides=overrides
+    )
 
 
 def tables_optimizer(
     settings: config_lib.TablesOptimizerConfig,
+    row_options: Mapping[str, Any] | None = None,
 ) -> optimizers.SparseOptimizer:
     """Makes the tables' optimizer that a configuration describes.
 
     Args:
         settings: `training.tables`.
+        row_options: Arguments that remedies add; none by default.
 
     Raises:
         InputError: Constants that do not go together.
@@ -133,6 +173,7 @@ def tables_optimizer(
             online_counts=_online_counts(settings.counts),
             **settings.constants(),
             **settings.options(),
+            **(row_options or {}),
         )
     except ValueError as error:
         # The configuration checks one constant at a time and the classes know
@@ -188,17 +229,16 @@ def _set_row_counts(
     weights: Mapping[str, float],
 ) -> None:
     """Hands every table's raw-id counts, mapped to rows, to its optimizer."""
-    names = {id(m): table for table, m in context.id_mappings.items()}
     by_variable = {
         id(layer.embeddings): layer.id_mapping
         for layer in model_building.embedding_layers(model)
     }
     for variable in trainable_tables(model):
         mapping = by_variable.get(id(variable))
-        table = names.get(id(mapping))
+        table = context.table_of(mapping)
         if mapping is None or table is None:
             raise InputError(
-                "A rate by frequency needs counts, so every table must be a "
+                "What goes by frequency needs counts, so every table must be a "
                 "tfplugin Embedding with an id mapping of the ModelContext. "
                 f"Received: {variable.path}. Pass "
                 "`id_mapping=context.id_mappings[...]`, or set "
