@@ -20,7 +20,7 @@ DOC = pathlib.Path(__file__).parents[1] / "docs" / "configuration.md"
 INTRODUCTION = """\
 # Configuration
 
-One YAML file describes an experiment; [configs/](../configs/) holds four.
+One YAML file describes an experiment; [configs/](../configs/) holds five.
 Unknown keys are refused with the nearest known name. On the command line
 `--set training.epochs=5` overrides a key, once or more often; the value is
 YAML. Paths in the file are relative to its folder, paths in `--set` to the

@@ -71,6 +71,12 @@ def _blocks(path, language):
             ("click", "checkout"),
         ),
         ("docs/guides/optimizers.md", ["product_id"], [], ("click",)),
+        (
+            "docs/guides/epochs.md",
+            ["user_id", "product_id"],
+            [],
+            ("click", "buy"),
+        ),
     ],
 )
 def test_the_python_of_a_page_runs(tmp_path, page, ids, lists, labels):
@@ -102,7 +108,11 @@ def test_no_guide_is_left_out():
         for path in GUIDES.glob("*.md")
         if _blocks(path, "python") and run_elsewhere not in path.read_text()
     }
-    assert with_python - no_program == {"keras.md", "optimizers.md"}
+    assert with_python - no_program == {
+        "epochs.md",
+        "keras.md",
+        "optimizers.md",
+    }
 
 
 @pytest.mark.parametrize("page", ["training.md", "optimizers.md"])
