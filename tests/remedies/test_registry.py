@@ -15,14 +15,14 @@ from tfplugin.remedies import registry
 def test_on_off_and_defaults():
     found = remedies.parse(
         {
-            "freeze_tables": {"after_epochs": 2},
+            "cow_clip": {"ratio": 2.0},
             "embedding_reset": True,
             "table_sets": False,
             "objective_early_stopping": None,
         }
     )
-    assert list(found) == ["embedding_reset", "freeze_tables"]
-    assert found["freeze_tables"].after_epochs == 2
+    assert list(found) == ["cow_clip", "embedding_reset"]
+    assert found["cow_clip"].ratio == 2.0
     assert found["embedding_reset"].start_epoch == 2
     assert remedies.parse(found) == found
 
@@ -104,7 +104,7 @@ def test_a_new_module_is_a_new_remedy(tmp_path, monkeypatch):
 def test_a_configuration_with_remedies_survives_its_file(tmp_path):
     config, _ = experiments.make(
         tmp_path,
-        "training.remedies={freeze_tables: {after_epochs: 2}}",
+        "training.remedies={freeze_tables: {tables: [tags]}}",
         "training.remedies.embedding_reset.tables=[user, city]",
     )
     path = tmp_path / "again.yaml"
@@ -141,8 +141,23 @@ def test_wrong_names_are_refused_when_a_configuration_is_read(
 
 def test_a_configuration_is_read_without_tensorflow():
     program = (
-        "import sys; from tfplugin import remedies; remedies.parse({name: True"
-        " for name in remedies.known() if name != 'table_sets'});"
+        "import sys; from tfplugin import remedies;"
+        "[remedies.parse({name: True}) for name in remedies.known()];"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("other", ["embedding_reset", "table_sets"])
+def test_frozen_tables_are_not_drawn_anew(other):
+    apart = {
+        "freeze_tables": {"tables": ["a"]},
+        other: {"tables": ["b"]},
+    }
+    assert len(registry.parse(apart)) == 2
+    with pytest.raises(ValueError, match="would stay random; give each"):
+        registry.parse({"freeze_tables": True, other: {"tables": ["b"]}})
+    with pytest.raises(ValueError, match="would stay random, here b"):
+        registry.parse(
+            {"freeze_tables": {"tables": ["a", "b"]}, other: {"tables": ["b"]}}
+        )

@@ -205,6 +205,14 @@ def print_objectives(
                 f"from {overfits}" if overfits else "no",
             ]
         table.add_row(name, *cells)
+        calibrated = measured.get("calibrated", {}).get(name)
+        if calibrated:
+            cells = [
+                _number(calibrated[key], 4)
+                for key in ("auc", "pr_auc", "normalized_entropy")
+            ] + [_number(calibrated["calibration"], 3)]
+            cells += [""] * (len(columns) - len(cells))
+            table.add_row("  calibrated", *cells)
     console.print(table)
 
 

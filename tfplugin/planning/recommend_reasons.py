@@ -124,7 +124,8 @@ def _of_limits(runs: Runs, facts: Facts, pilot: records.Pilot) -> list[str]:
             "sample is sparser than the log and overfits more."
         )
     if pilot.not_tried:
-        found.append(f"{len(pilot.not_tried)} more recipes found no time.")
+        limit = "no time" if pilot.time_limit is not None else "no place"
+        found.append(f"{len(pilot.not_tried)} more recipes found {limit}.")
     if pilot.stopped:
         found.append("Time was over before all comparisons were made.")
     for objective, weight in runs.judge.weights.items():

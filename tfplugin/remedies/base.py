@@ -84,6 +84,15 @@ class Remedy(pydantic.BaseModel):
             ValueError: It does not fit; one line, without a full stop.
         """
 
+    def excludes(self, name: str, other: "Remedy") -> str | None:
+        """Why it cannot be combined with another remedy; None if it can.
+
+        Args:
+            name: The other's name.
+            other: The other, with its settings.
+        """
+        return self.conflicts.get(name)
+
     def row_options(self, steps_per_epoch: int) -> dict[str, Any]:
         """Arguments for the tables' optimizer, by `RowOptions`' names.
 

@@ -1,7 +1,9 @@
 """Tables trained in the first epochs only."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from typing import Annotated
+from typing import ClassVar
 
 import pydantic
 
@@ -25,7 +27,24 @@ class FreezeTables(table_choice.TableChoice):
     2
     """
 
+    conflicts: ClassVar[Mapping[str, str]] = {
+        "embedding_reset": "a table drawn anew after it was frozen would stay "
+        "random",
+        "table_sets": "a set whose turn comes after the freeze would stay "
+        "random",
+    }
+
     after_epochs: Annotated[int, pydantic.Field(ge=1)] = 1
+
+    def excludes(self, name: str, other: base.Remedy) -> str | None:
+        """A reset and a freeze go together on different tables."""
+        reason = super().excludes(name, other)
+        if reason is None or not isinstance(other, table_choice.TableChoice):
+            return reason
+        if self.tables is None or other.tables is None:
+            return f"{reason}; give each its own `tables`"
+        both = sorted({*self.tables} & {*other.tables})
+        return f"{reason}, here {', '.join(both)}" if both else None
 
     def callbacks(
         self, training: base.Training

@@ -101,8 +101,9 @@ def check_together(remedies: Mapping[str, base.Remedy]) -> None:
     >>> check_together(parse({"embedding_reset": True}))
     """
     for name, remedy in remedies.items():
-        for other, reason in remedy.conflicts.items():
-            if other in remedies:
+        for other, found in remedies.items():
+            reason = remedy.excludes(other, found)
+            if reason is not None:
                 raise ValueError(
                     f"`{name}` and `{other}` do not go together: {reason}"
                 )
