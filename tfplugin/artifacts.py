@@ -265,9 +265,9 @@ class WorkFolder:
         """
         if not self.config.is_file():
             raise InputError(
-                f"A work folder must hold a config.yaml. Received: "
-                f"{self.path}. Run `tfplugin preprocess --config ... "
-                f"--workdir {self.path}` first."
+                f"A work folder must hold a config.yaml. Received: {self.path}."
+                f" Run `tfplugin preprocess --config ... --workdir {self.path}`"
+                " first."
             )
 
     def require_trained(self) -> dict[str, Any]:
@@ -284,6 +284,14 @@ class WorkFolder:
                 "Run `tfplugin train --resume`."
             )
         return history
+
+    def require_beginning(self) -> None:
+        """Refuses a folder without a finished training to begin from."""
+        try:
+            self.require_config()
+            self.require_trained()
+        except InputError as error:
+            raise InputError(f"--warm-start: {error}") from error
 
     def refuse_trained(self) -> None:
         """Refuses to redo a finished training; an unfinished one may be.

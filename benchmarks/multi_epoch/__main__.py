@@ -75,7 +75,6 @@ def main() -> None:
     parser.add_argument(
         "--first", action="store_true", help="What the claims rest on, alone."
     )
-    parser.add_argument("--recommend-limit", default="10m")
     parser.add_argument("--worker", choices=["search", "final"])
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
@@ -98,7 +97,7 @@ def main() -> None:
         runs.prepare(name, log.work)
         for stage in ("search", "final", "recommend", "final"):
             if stage == "recommend":
-                runs.recommend(log, arguments.recommend_limit)
+                runs.recommend(log)
                 continue
             workers = [
                 subprocess.Popen(

@@ -19,6 +19,10 @@ SEEDS = (0, 1, 2)
 #: Epochs and seed of the search; what is chosen is best after the last.
 SEARCH_EPOCHS = 4
 SEARCH_SEED = 100
+#: What `tfplugin recommend` may look at: all rows of these logs, and about as
+#: many recipes as its ten minutes allow on 2 cores.
+RECOMMEND_ROWS = 2_000_000
+RECOMMEND_RECIPES = 24
 #: CPU hours that everything together may take.
 CPU_HOURS = 8.0
 

@@ -170,19 +170,18 @@ def prepare(name: str, work: artifacts.WorkFolder) -> None:
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
-def recommend(log: Log, time_limit: str) -> None:
+def recommend(log: Log) -> None:
     """Asks `tfplugin recommend`, unless it was asked before.
 
-    Args:
-        log: About which.
-        time_limit: `recommend.time_limit`.
+    On all rows, and for so many recipes, whatever the machine's speed.
     """
     if log.work.recommendation_json.exists():
         return
     command = [sys.executable, "-m", "tfplugin", "recommend"]
     command += ["--config", f"configs/{log.name}.yaml"]
     command += ["--workdir", str(log.work.path)]
-    command += ["--set", f"recommend.time_limit={time_limit}"]
+    command += ["--set", f"recommend.rows={protocol.RECOMMEND_ROWS}"]
+    command += ["--set", f"recommend.recipes={protocol.RECOMMEND_RECIPES}"]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 

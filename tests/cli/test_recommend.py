@@ -60,6 +60,16 @@ def test_a_resumed_auto_keeps_its_recipe(prepared, automatic):
     ended = shop.run("train", *words, "--resume")
     shop.check_refused(ended, "--resume must have epochs left")
     assert (work / "recommendation.json").read_bytes() == before
+    # Another recommendation since, and more epochs by hand.
+    (work / "recommendation.json").write_text("{}")
+    ended = shop.run("train", *words, "--resume", "--set", "training.epochs=2")
+    assert ended.status == 0, ended.err
+    history = json.loads((work / "history.json").read_text("utf-8"))
+    assert len(history["epochs"]) == 2
+    (work / "recommendation.json").write_bytes(before)
+    elsewhere = ["--overwrite", "--warm-start", work.parent / "other"]
+    ended = shop.run("train", *words, *elsewhere)
+    shop.check_refused(ended, "begins warm")
 
 
 def test_refusals_before_anything_is_trained(prepared, tmp_path):

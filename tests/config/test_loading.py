@@ -273,3 +273,46 @@ def test_cut_offs_without_a_zone_are_utc(path):
         ],
     )
     assert loaded.split.cut_offs() == (86400, 2 * 86400)
+
+
+@pytest.mark.parametrize(
+    ("training", "overrides", "remedies"),
+    [
+        ({"embedding_reset": True}, [], ["embedding_reset"]),
+        ({"embedding_reset": False}, [], []),
+        (
+            {"embedding_reset": True, "remedies": {"cow_clip": True}},
+            [],
+            ["cow_clip", "embedding_reset"],
+        ),
+        ({"embedding_reset": True, "remedies": None}, [], ["embedding_reset"]),
+        ({}, ["training.embedding_reset=true"], ["embedding_reset"]),
+    ],
+)
+def test_the_former_key_of_embedding_reset_is_still_read(
+    path, training, overrides, remedies
+):
+    path.write_text(yaml.safe_dump(MINIMAL | {"training": training}))
+    loaded = config.load(path, overrides)
+    assert list(loaded.training.remedies) == remedies
+    path.write_text(config.dump(loaded))
+    assert config.load(path) == loaded
+
+
+@pytest.mark.parametrize(
+    ("training", "says"),
+    [
+        (
+            {"embedding_reset": False, "remedies": {"embedding_reset": True}},
+            "former name of training.remedies.embedding_reset. Received: both",
+        ),
+        ({"embedding_reset": 3}, "true or false. Received: 3"),
+        ({"embedding_reset": True, "remedies": 3}, "training.remedies"),
+    ],
+)
+def test_a_former_key_beside_its_successor_is_refused(path, training, says):
+    path.write_text(yaml.safe_dump(MINIMAL | {"training": training}))
+    with pytest.raises(InputError) as refusal:
+        config.load(path)
+    assert says in str(refusal.value)
+    assert "\n" not in str(refusal.value)

@@ -84,7 +84,7 @@ def test_a_laws_name_alone_is_the_law_by_default(path):
         ("counts={source: online, weights: {buy: 1}}", ["`weights`"]),
         ("counts={weights: {buy: 0}}", ["counts", "above 0"]),
         ("counts={weights: {buy: -1}}", ["counts.weights.buy"]),
-        ("counts={weights: {byu: 1}}", ["`byu`", "['buy', 'click']"]),
+        ("counts={weights: {byu: 1}}", ["`byu`", "labels are buy, click"]),
         ("clip_value=0", ["clip_value", "greater"]),
         ("compound_weight_decay=true", ["needs `weight_decay`"]),
         ("beta_1=1.0", ["beta_1", "less"]),
@@ -108,7 +108,7 @@ def test_two_clippings_are_refused(path):
 
 
 def test_counts_without_a_law_that_reads_them_are_refused(path):
-    with pytest.raises(InputError, match="`counts`.*`constant`"):
+    with pytest.raises(InputError, match="`tables.counts`.*`constant`"):
         config.load(
             path,
             [
@@ -116,6 +116,19 @@ def test_counts_without_a_law_that_reads_them_are_refused(path):
                 "training.tables.counts.source=online",
             ],
         )
+
+
+def test_a_remedy_that_reads_counts_may_say_which(path):
+    changes = [
+        "training.tables.row_rate=constant",
+        "training.tables.counts.source=both",
+    ]
+    remedies = "training.remedies={{{}: true}}".format
+    read = config.load(path, [*changes, remedies("frequency_weight_decay")])
+    assert read.training.tables.counts.source == "both"
+    assert read.training.tables.row_rate.law == "constant"
+    with pytest.raises(InputError, match="`tables.counts`.*`constant`"):
+        config.load(path, [*changes, remedies("embedding_reset")])
 
 
 VALUES = {

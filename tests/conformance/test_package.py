@@ -149,7 +149,8 @@ def test_metadata(found):
     assert found["script"] == ["tfplugin", "tfplugin.cli.commands"]
     assert found["python"] == ">=3.11"
     assert found["license"] == "Apache-2.0"
-    assert {"legacy-keras", "rs", "test"} <= set(found["extras"])
+    assert {"legacy-keras", "test"} <= set(found["extras"])
+    assert "keras-rs>=0.4" in found["requires"]
     assert "tensorflow<2.22,>=2.21" in found["requires"]
 
 

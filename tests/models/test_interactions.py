@@ -235,9 +235,12 @@ def test_logits_of_products_keep_their_digits(a, b):
 
 def test_an_objective_outside_of_the_funnel_stands_alone():
     model = small_models.build(
-        models.esmm, hidden_units=(3,), funnel=("click",)
+        models.esmm,
+        objectives=("click", "like", "buy"),
+        hidden_units=(3,),
+        funnel=("click", "buy"),
     )
-    found = small_models.outputs_of(model, "click_step", "buy_step")
+    found = small_models.outputs_of(model, "click_step", "like_step")
     logits = model(small_models.FEATURES)
-    for name in ("click", "buy"):
+    for name in ("click", "like"):
         np.testing.assert_array_equal(logits[name], found[f"{name}_step"])

@@ -141,6 +141,8 @@ def test_vectors_of_other_lengths_are_projected(kind):
         ("ple", {"shared_experts": 0}, "shared_experts=0"),
         ("esmm", {"funnel": ("click", "sale")}, "'sale'"),
         ("esmm", {"funnel": ("click", "click")}, "each once"),
+        ("esmm", {"funnel": ()}, "two steps.*Leave it out"),
+        ("esmm", {"funnel": ("click",)}, "two steps"),
     ],
 )
 def test_options_that_make_no_model(kind, options, message):

@@ -1,9 +1,14 @@
 import json
+import math
 
+import keras
 import pytest
 import yaml
 
+from tests.support import datasets
 from tests.support import experiments
+from tests.training import test_own_models
+from tfplugin import artifacts
 from tfplugin import planning
 from tfplugin.errors import InputError
 
@@ -75,3 +80,72 @@ def test_too_little_time_is_refused(tmp_path):
     config, work = experiments.make(tmp_path, "recommend.time_limit=1")
     with pytest.raises(InputError, match=r"recommend\.time_limit must be long"):
         planning.recommend(config, work)
+
+
+def test_recipes_that_all_diverge_are_refused(tmp_path):
+    config, work = experiments.make(
+        tmp_path,
+        *OVERRIDES,
+        "training.rest.learning_rate=1e30",
+    )
+    with pytest.raises(
+        InputError, match=r"all diverged.*not a number"
+    ) as raised:
+        planning.recommend(config, work)
+    assert "training.rest.learning_rate=1e+30" in str(raised.value)
+
+
+@pytest.mark.parametrize("label", ["click", "buy"])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_an_objective_of_one_class_is_refused_first(tmp_path, label, value):
+    config, work = experiments.make(tmp_path, *OVERRIDES)
+    artifacts.remove(work.dataset.path)
+    train = [{**row, label: value} for row in experiments.rows(300, 0)]
+    datasets.write_dataset(
+        work.dataset.path,
+        experiments.SCHEMA,
+        {"train": train, "validation": experiments.rows(100, 1), "test": []},
+    )
+    heard = []
+    with pytest.raises(InputError, match=f"1 in others. Received: {label}"):
+        planning.recommend(config, work, lambda *told: heard.append(told))
+    assert not heard
+
+
+def no_table(context):
+    """Dense features alone."""
+    return test_own_models.flat_logits(context)
+
+
+def stock_tables(context):
+    """Tables that no remedy can draw anew."""
+    position = context.inputs()["position"]
+    x = keras.layers.Embedding(9, 2)(position)
+    return keras.Model(
+        {"position": position},
+        {k: keras.layers.Dense(1, name=k)(x) for k in ("click", "buy")},
+    )
+
+
+def test_a_model_without_a_table_is_refused(tmp_path):
+    config, work = experiments.make(
+        tmp_path, *OVERRIDES, f"model.build={__name__}:no_table"
+    )
+    with pytest.raises(InputError, match=r"a table that is trained"):
+        planning.recommend(config, work)
+
+
+def test_what_does_not_go_with_a_model_is_refused_with_its_reason(tmp_path):
+    config, work = experiments.make(
+        tmp_path,
+        *OVERRIDES,
+        "recommend.recipes=5",
+        f"model.build={__name__}:stock_tables",
+    )
+    found = planning.recommend(config, work)
+    reasons = "\n".join(found.pilot.refused.values())
+    assert "needs counts" in reasons
+    assert any("do not go with" in line for line in found.because)
+    assert "can draw tables anew only" in reasons
+    assert {one.complexity for one in found.tried} == {0}
+    assert all(math.isfinite(one.score) for one in found.tried if one.score)

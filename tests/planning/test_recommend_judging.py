@@ -81,14 +81,32 @@ def test_one_class_alone_has_no_influences():
 
 
 def test_an_objective_without_negatives_is_not_in_the_mean():
-    judge = judging.Judge({"a": 0.5, "b": 0.5})
+    judge = judging.Judge({"a": 0.5, "b": 0.0})
     assert judge.mean({"a": 0.7, "b": math.nan}) == 0.7
+    assert judge.score({"a": 0.7, "b": math.nan}, {"a": 0.7}) == 0.7
     assert math.isnan(judge.mean({"b": math.nan}))
     none = np.full(3, np.nan)
     some = np.array([0.3, -0.3, 0.0])
     assert judge.error(
         {"a": some, "b": none}, {"a": np.zeros(3), "b": none}
     ) == pytest.approx(math.sqrt(0.18))
+
+
+def test_an_objective_that_diverged_leaves_no_score():
+    judge = judging.Judge({"a": 0.5, "b": 0.5})
+    diverged = {"a": 0.9, "b": math.nan}
+    assert math.isnan(judge.mean(diverged))
+    assert math.isnan(judge.score(diverged, {"a": 0.7, "b": 0.7}))
+    assert judging.best_of([diverged, {"a": 0.6, "b": 0.7}])["b"] == 0.7
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_what_has_no_score_is_never_the_simplest(place):
+    scores, complexities = [0.7, 0.7], [1, 2]
+    scores.insert(place, math.nan)
+    complexities.insert(place, 0)
+    found = judging.simplest(scores, complexities, [1.0] * 3)
+    assert complexities[found] == 1
 
 
 def test_masked_rows_are_no_evidence():

@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from tests.support import experiments
@@ -35,8 +36,14 @@ def test_facts_are_those_of_the_training_rows(made):
     assert user.rare_share == pytest.approx(
         sum(c for c in counts.values() if c < 5) / total
     )
+    # Of an id it is not known in how many rows the label is masked.
+    observed = sum(row["buy"] is not None for row in rows) / len(rows)
     assert user.thin_share == pytest.approx(
-        sum(c for u, c in counts.items() if min(buys[u], c - buys[u]) < 5)
+        sum(
+            count
+            for one, count in counts.items()
+            if min(buys[one], count * observed - buys[one]) < 5
+        )
         / total
     )
     assert facts.sparsest == "buy"
@@ -99,6 +106,21 @@ def test_constants_stay_with_their_rule(tmp_path):
     }
 
 
+def test_a_remedy_that_reads_counts_keeps_them(tmp_path):
+    config, _ = experiments.make(
+        tmp_path,
+        "training.tables.row_rate=constant",
+        "training.tables.counts.weights={click: 1}",
+        "training.remedies={frequency_weight_decay: true}",
+    )
+    now = recipes.configured(config)
+    assert now.evidence == {"click": 1.0}
+    changed = recommend_records.apply(now.changes(config), config)
+    assert changed.training.tables.counts.weights == {"click": 1.0}
+    plain = recipes.Recipe("adagrad", 0.5).changes(config)
+    assert "counts" not in plain["training.tables"]
+
+
 def test_a_table_whose_ids_the_user_chose_keeps_them(made):
     config, _, facts = made
     chosen = [r.min_count for r in recipes.catalogue(config, facts)]
@@ -125,6 +147,11 @@ def test_neighbours_differ_in_one_thing(made):
                 if getattr(recipe, field.name) != getattr(start, field.name)
             ]
             assert len(differing) == 1
+    for first, back in ((-2, -1), (-1, -2)):
+        there = recipes.neighbours(recipes.Recipe("adagrad", 0.1))[first]
+        assert there.rest_factor != 1.0
+        again = recipes.neighbours(there)[back]
+        assert again == recipes.Recipe("adagrad", 0.1)
     slower = recipes.Recipe("adagrad", 0.1, 0.333).changes(config)
     assert slower["training.rest.learning_rate"] == 0.00666
 
@@ -157,6 +184,17 @@ def test_changes_are_sections_and_overrides_of_the_same_configuration(
     assert sections["training"]["remedies"] == {
         "embedding_reset": {"start_epoch": 3}
     }
+
+
+def test_masked_rows_are_no_negatives():
+    frequencies = data.IdFrequencies.from_counts(
+        [1, 2], [100, 100], {"buy": np.array([50, 6])}
+    )
+    known = recommend_facts._table("user", frequencies, "buy", 1.0)
+    assert known.thin_share == 0.0
+    # Of 100 rows 52 were observed, so that 2 negatives are left to id 1.
+    known = recommend_facts._table("user", frequencies, "buy", 0.52)
+    assert known.thin_share == 0.5
 
 
 def test_remedies_by_hand_beside_auto_are_refused(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support import experiments
+from tfplugin import config as config_lib
 from tfplugin import data
 from tfplugin.errors import InputError
 from tfplugin.planning import recipes
@@ -25,7 +26,7 @@ ROWS = 4000
 class _Trials:
     """Logits that separate the classes as far as a curve says."""
 
-    def __init__(self, config, schema, curves, refused=()):
+    def __init__(self, config, schema, curves, refused=(), failing=()):
         rng = np.random.default_rng(0)
         self.config = config
         self.dataset = types.SimpleNamespace(schema=schema)
@@ -34,6 +35,7 @@ class _Trials:
         self.curves = curves
         self.started = []
         self._refused = refused
+        self.failing = failing
         self._labels = {
             name: (rng.random(ROWS) < 0.3).astype("float32")
             for name in schema.labels
@@ -52,18 +54,23 @@ class _Trials:
         if key in self._refused:
             raise InputError("it does not fit")
         self.started.append((key, seed))
-        return _Trial(self, self.curves[key])
+        return _Trial(self, self.curves[key], key in self.failing)
 
 
 class _Trial:
-    def __init__(self, trials, curve):
+    has_tables = True
+
+    def __init__(self, trials, curve, fails):
         self._trials = trials
         self._curve = curve
+        self._fails = fails
         self.epochs = []
         empty = types.SimpleNamespace(variables=[])
         self.model = types.SimpleNamespace(variables=[], optimizer=empty)
 
     def train_epoch(self):
+        if self._fails and self.epochs:
+            raise ValueError("no table to draw anew")
         areas = {
             name: {"auc": self._curve[len(self.epochs)] + k / 100, "loss": 1.0}
             for k, name in enumerate(self._trials.dataset.schema.labels)
@@ -109,6 +116,21 @@ def _runs(known, deadline=math.inf, curves=CURVES, **more):
     return found, heard
 
 
+def _pilot(runs, **more):
+    values = {
+        "rows": runs.trials.rows,
+        "sampled_by": "user",
+        "seconds": 1.0,
+        "time_limit": 60,
+        "seconds_per_epoch": 1.0,
+        "seconds_to_start": 0.0,
+        "not_tried": (),
+        "refused": {},
+        "stopped": False,
+    }
+    return recommend_records.Pilot(**(values | more))
+
+
 def test_a_recipe_goes_on_where_it_was_left(known):
     runs, heard = _runs(known)
     assert runs.train(PLAIN.name, 2)
@@ -149,6 +171,98 @@ def test_a_recipe_that_does_not_fit_is_left_out_with_its_reason(known):
         runs.train(PLAIN.name, 2)
 
 
+def test_a_recipe_that_fails_in_training_is_left_out_with_its_reason(known):
+    runs, _ = _runs(known, failing=((0.1, True), (0.03, False)))
+    assert runs.train(PLAIN.name, 4)
+    for name in (RESET.name, SLOW.name):
+        assert not runs.train(name, 4)
+        assert not runs.train(name, 4)
+        assert runs.refused[name] == "no table to draw anew"
+    assert runs.finished() == [PLAIN.name]
+    assert [one.name for one in recommend_reasons.table(runs)] == [PLAIN.name]
+    # Where the first one fails, the others would as well.
+    runs, _ = _runs(known, failing=((0.1, False),))
+    with pytest.raises(ValueError, match="no table"):
+        runs.train(PLAIN.name, 4)
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize("first", range(3))
+def test_a_recipe_that_diverged_is_last_and_never_proposed(known, first):
+    curves = {**CURVES, (0.1, True): (0.9, 0.9, NAN, NAN)}
+    runs, heard = _runs(known, curves=curves)
+    names = [PLAIN.name, SLOW.name, RESET.name]
+    for name in names[first:] + names[:first]:
+        assert runs.train(name, 2)
+        assert runs.train(name, 3) is (name != RESET.name)
+        assert runs.train(name, 4) is (name != RESET.name)
+    # It is not trained on, now or later.
+    assert heard.count((RESET.name, 3)) == 1
+    assert (RESET.name, 4) not in heard
+    assert not runs.train(RESET.name, 4)
+    assert runs.diverged() == [RESET.name]
+    assert set(runs.finished()) == {PLAIN.name, SLOW.name}
+    assert math.isnan(runs.score(RESET.name, 3))
+    last = recommend_reasons.table(runs)[-1]
+    assert (last.name, last.score) == (RESET.name, None)
+
+
+def test_a_second_seed_that_diverges_takes_a_recipe_out(known):
+    runs, _ = _runs(known)
+    for name in (PLAIN.name, RESET.name):
+        assert runs.train(name, 4)
+    runs.trials.curves = {**CURVES, (0.1, True): (0.7, NAN)}
+    assert not runs.train(RESET.name, 4, seed=6)
+    assert runs.finished() == [PLAIN.name]
+
+
+def test_reasons_where_a_recipe_diverged(known):
+    _, _, facts = known
+    curves = {**CURVES, (0.1, False): (0.70, NAN), (0.03, False): (NAN,)}
+    runs, _ = _runs(known, curves=curves)
+    for recipe in (PLAIN, SLOW, RESET):
+        runs.train(recipe.name, 4)
+    pilot = _pilot(runs, diverged=tuple(runs.diverged()))
+    text = "\n".join(
+        recommend_reasons.because(runs, facts, pilot, RESET.name, RESET.name)
+    )
+    assert f"2 recipes diverged: {PLAIN.name}; {SLOW.name}." in text
+    assert "Plain adagrad 0.1, constant diverges in epoch 2." in text
+    assert "+0.0100 against the best plain" in text
+    curves[0.1, False] = (NAN,)
+    runs, _ = _runs(known, curves=curves)
+    for recipe in (PLAIN, SLOW, RESET):
+        runs.train(recipe.name, 4)
+    text = "\n".join(
+        recommend_reasons.because(runs, facts, pilot, RESET.name, RESET.name)
+    )
+    assert "ends at 0.7150 after 4 epochs; no plain recipe has an AUC." in text
+
+
+def test_reasons_where_chunks_come_in_order(known):
+    config, dataset, facts = known
+    runs, _ = _runs(known)
+    for recipe in (PLAIN, SLOW, RESET):
+        runs.train(recipe.name, 4)
+    runs.trials.config = config_lib.with_changes(
+        config, {"training.chunks": "in_order"}
+    )
+
+    def text():
+        return "\n".join(
+            recommend_reasons.because(
+                *(runs, facts, _pilot(runs), RESET.name, RESET.name)
+            )
+        )
+
+    runs.trials.dataset.chunks = ("log", "added-00001")
+    assert "passes over each of the 2 chunks" in text()
+    runs.trials.dataset.chunks = ("log",)
+    assert "chunks" not in text()
+
+
 def test_a_recipe_is_compared_with_the_best_plain_one_at_its_best(known):
     runs, _ = _runs(known)
     runs.train(PLAIN.name, 2)
@@ -186,17 +300,7 @@ def test_reasons_tell_what_fell_and_what_held(known):
     runs, _ = _runs(known)
     for recipe, epochs in ((PLAIN, 4), (SLOW, 4), (RESET, 4)):
         runs.train(recipe.name, epochs)
-    pilot = recommend_records.Pilot(
-        rows=runs.trials.rows,
-        sampled_by="user",
-        seconds=1.0,
-        time_limit=60,
-        seconds_per_epoch=1.0,
-        seconds_to_start=0.0,
-        not_tried=("a", "b"),
-        refused={},
-        stopped=True,
-    )
+    pilot = _pilot(runs, not_tried=("a", "b"), stopped=True)
     text = "\n".join(
         recommend_reasons.because(runs, facts, pilot, RESET.name, RESET.name)
     )

@@ -123,9 +123,15 @@ def test_a_configuration_with_remedies_survives_its_file(tmp_path):
     ("override", "words"),
     [
         ("embeding_reset=true", "training.remedies.*`embedding_reset`"),
-        ("embedding_reset.tables=[usr]", "embedding_reset.*`usr`.*'user'"),
+        (
+            "embedding_reset.tables=[usr]",
+            "embedding_reset.*`usr`.*are city, .*user",
+        ),
         ("table_sets.tables=[price]", "table_sets.*`price`.*no table"),
-        ("objective_early_stopping.objectives=[clik]", "`clik`.*'click'"),
+        (
+            "objective_early_stopping.objectives=[clik]",
+            "`clik`.*are buy, click",
+        ),
     ],
 )
 def test_wrong_names_are_refused_when_a_configuration_is_read(
@@ -161,3 +167,49 @@ def test_frozen_tables_are_not_drawn_anew(other):
         registry.parse(
             {"freeze_tables": {"tables": ["a", "b"]}, other: {"tables": ["b"]}}
         )
+
+
+#: Overrides under which nothing would ever happen, and the way out.
+_NEVER = [
+    ("embedding_reset.start_epoch=4", "at most training.epochs=3.*start"),
+    ("freeze_tables.after_epochs=3", "below training.epochs=3.*after"),
+    ("table_sets.sets=4", "at most training.epochs=3.*sets"),
+]
+
+
+@pytest.mark.parametrize("chunks", ["together", "last", "in_order"])
+@pytest.mark.parametrize(("override", "words"), _NEVER)
+def test_a_number_beyond_the_epochs_is_refused(
+    tmp_path, override, words, chunks
+):
+    experiments.make(tmp_path)
+    overrides = [
+        "training.epochs=3",
+        f"training.chunks={chunks}",
+        f"training.remedies.{override}",
+    ]
+    if chunks == "in_order":  # as many epochs as chunks, times three
+        config_lib.load(tmp_path / "small.yaml", overrides)
+        return
+    with pytest.raises(InputError, match=f"remedies.*{words}") as caught:
+        config_lib.load(tmp_path / "small.yaml", overrides)
+    assert "\n" not in str(caught.value)
+    enough = [*overrides, "training.epochs=4"]
+    config_lib.load(tmp_path / "small.yaml", enough)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"freeze_tables": {"after_epochs": 1}},
+        {"embedding_reset": {"start_epoch": 2}},
+        {"table_sets": {"sets": 2}},
+    ],
+)
+def test_least_numbers_go_with_any_epochs(tmp_path, section, epochs):
+    config, _ = experiments.make(tmp_path)
+    changed = config_lib.with_changes(
+        config, {"training.remedies": section, "training.epochs": epochs}
+    )
+    assert list(changed.training.remedies) == list(section)

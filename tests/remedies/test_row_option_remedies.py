@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.support import experiments
+from tfplugin import config as config_lib
 from tfplugin import remedies
 from tfplugin import training
 from tfplugin.errors import InputError
@@ -105,19 +106,34 @@ def test_decay_by_frequency_gets_counts_that_no_rate_reads(tmp_path):
     assert expected.sum() > 0
 
 
-def test_cow_clip_beside_another_clipping_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"training\.tables.*At most one"):
-        _tables_optimizer(
-            tmp_path,
-            "training.tables.clip_row_norm=1.0",
-            "training.remedies={cow_clip: true}",
-        )
-
-
-def test_adaptive_regularization_beside_compounding_is_refused(tmp_path):
-    with pytest.raises(InputError, match="twice"):
-        _tables_optimizer(
-            tmp_path,
-            "training.tables={weight_decay: 0.1, compound_weight_decay: true}",
-            "training.remedies={adaptive_regularization: true}",
-        )
+@pytest.mark.parametrize(
+    ("remedy", "key", "tables"),
+    [
+        ("cow_clip", "clip_value", "{clip_value: 1.0}"),
+        ("cow_clip", "clip_row_norm", "{clip_row_norm: 1.0}"),
+        ("cow_clip", "clip_global_norm", "{clip_global_norm: 1.0}"),
+        (
+            "adaptive_regularization",
+            "compound_weight_decay",
+            "{weight_decay: 0.1, compound_weight_decay: true}",
+        ),
+    ],
+)
+def test_what_excludes_a_remedy_is_refused_by_the_names_in_the_file(
+    tmp_path, remedy, key, tables
+):
+    experiments.make(tmp_path)
+    overrides = [
+        f"training.tables={tables}",
+        f"training.remedies={{{remedy}: true}}",
+    ]
+    with pytest.raises(InputError) as refusal:
+        config_lib.load(tmp_path / "small.yaml", overrides)
+    message = str(refusal.value)
+    for word in (
+        f"`training.remedies.{remedy}` and `training.tables.{key}`",
+        "Leave one out.",
+    ):
+        assert word in message
+    off = f"training.remedies.{remedy}=false"
+    config_lib.load(tmp_path / "small.yaml", [*overrides, off])

@@ -357,3 +357,28 @@ def test_importing_the_report_loads_neither_tensorflow_nor_beam():
         "& set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_calibrated_metrics_stand_beside_plain_ones(tmp_path):
+    work = work_folder_case.make(tmp_path)
+    assert "once calibrated" not in written(work).text
+
+    def calibrate(value):
+        after = work_folder_case.metrics(0.7) | {"calibration": 1.0004}
+        value["test"]["calibrated"] = {"discount": after, "coupon": after}
+        value["calibration"] = {
+            "method": "platt",
+            "split": "validation",
+            "sampling_rate": None,
+            "objectives": {
+                "discount": {"method": "platt", "reason": None, "rows": 9},
+                "coupon": {"method": "none", "reason": HOSTILE, "rows": 9},
+            },
+        }
+
+    rewrite_history(work, calibrate)
+    text = written(work).text
+    assert "by a curve fitted on the validation rows" in text
+    assert "discount platt 1.0123 1.0004 " in text
+    row = text.partition(f"coupon none: {HOSTILE}")[2].split()
+    assert row[:2] == ["1.0123", "–"]

@@ -62,7 +62,13 @@ def context(id_mappings):
     )
 
 
-def build(function, id_mappings=None, dims=None, **options):
+def build(
+    function,
+    id_mappings=None,
+    dims=None,
+    objectives=("click", "buy"),
+    **options,
+):
     """A model whose every weight is random; `dims` is length by table."""
     made = context(id_mappings or mappings())
     tables = {
@@ -78,7 +84,7 @@ def build(function, id_mappings=None, dims=None, **options):
             name="embeddings",
         ),
         dense_features={"price": layers.DenseFeature(name="price_columns")},
-        objectives=("click", "buy"),
+        objectives=objectives,
         **options,
     )
     rng = np.random.default_rng(3)

@@ -242,3 +242,31 @@ def test_preprocessing_reads_the_log_and_not_the_truth(tmp_path):
     assert statistics["rows_rejected"] == 0
     loaded = config_lib.load(config)
     assert set(loaded.labels) == set(STAGES)
+
+
+def _file(path):
+    path.write_text("in the way")
+
+
+@pytest.mark.parametrize(
+    ("make", "where"),
+    [
+        (lambda folder: _file(folder / "f"), "f"),
+        (lambda folder: _file(folder / "f"), "f/below"),
+        (lambda folder: _file(folder / ".impressions.tmp"), "."),
+        (lambda folder: _file(folder / "impressions"), "."),
+        (lambda folder: (folder / "funnel.json").mkdir(), "."),
+        (lambda folder: None, "/proc/x"),
+    ],
+    ids=["file", "below_file", "part", "impressions", "json", "proc"],
+)
+def test_a_folder_that_cannot_be_written_is_refused(
+    tmp_path, capsys, make, where
+):
+    make(tmp_path)
+    folder = tmp_path / where
+    words = ["funnel", "--folder", str(folder), "--rows", "50", "--overwrite"]
+    assert cli.main(words) == 2
+    refused = capsys.readouterr().err
+    assert refused.count("\n") == 1
+    assert str(folder) in refused

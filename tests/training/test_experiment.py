@@ -237,6 +237,27 @@ def test_training_ends_once_every_objective_has_stopped(tmp_path):
     history = training.train(config, work)
     assert [e["epoch"] for e in history["epochs"]] == [1, 2]
     assert history["finished"]
+    # Stopped objectives are measured as ever, whoever measures.
+    test = training.load(work).evaluate("test")
+    assert history["test"]["loss"] == test["loss"] > 0.1
     assert history["remedies"]["objective_early_stopping"]["min_delta"] == 1.0
     with pytest.raises(InputError, match="epochs left"):
         training.train(config, work, resume=True)
+
+
+def test_the_loss_of_an_epoch_is_of_stopped_objectives_too(tmp_path):
+    config, work = experiments.make(
+        tmp_path,
+        "training.remedies.objective_early_stopping="
+        "{objectives: [buy], min_delta: 1}",
+        "training.epochs=3",
+        "training.loss_weights={buy: 0.5}",
+    )
+    history = training.train(config, work)
+    for epoch in history["epochs"]:
+        by_objective = epoch["validation"]["objectives"]
+        # Keras averages batches, not rows.
+        assert epoch["validation"]["loss"] == pytest.approx(
+            by_objective["click"]["loss"] + 0.5 * by_objective["buy"]["loss"],
+            rel=0.05,
+        )

@@ -165,10 +165,10 @@ def test_kinds_and_options_that_are_refused(section, message):
 
 def test_only_keys_that_are_set_are_handed_on():
     function, options = model_kinds.resolve(
-        ModelConfig(kind="esmm", dropout=0.5, options={"funnel": ["click"]})
+        ModelConfig(kind="esmm", dropout=0.5, options={"funnel": ["buy"]})
     )
     assert function is models.esmm
-    assert options == {"dropout": 0.5, "funnel": ["click"]}
+    assert options == {"dropout": 0.5, "funnel": ["buy"]}
 
 
 def test_options_that_do_not_fit_the_columns(small):

@@ -1,5 +1,6 @@
 """Trials against `fit` by hand, and exact measures against naive ones."""
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.support import experiments
+from tfplugin import callbacks
 from tfplugin.errors import InputError
 from tfplugin.training import scores
 from tfplugin.training import trials as trials_lib
@@ -42,6 +44,12 @@ def test_auc_counts_pairs(rows):
     )
 
 
+def test_an_unknown_score_has_no_auc():
+    scored = [np.nan, 0.0, 1.0]
+    assert np.isnan(scores.auc([0, 1, 0], scored, [1, 1, 1]))
+    assert scores.auc([0, 1, 0], scored, [0, 1, 1]) == 0.0
+
+
 def test_log_loss_is_that_of_probabilities():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 50).astype(float)
@@ -52,6 +60,8 @@ def test_log_loss_is_that_of_probabilities():
         (weights * each).sum() / weights.sum()
     )
     assert np.isnan(scores.log_loss(labels, logits, weights * 0))
+    logits[3] = np.nan
+    assert np.isnan(scores.log_loss(labels, logits, weights))
 
 
 def test_rows_are_those_of_the_splits(small):
@@ -99,6 +109,63 @@ def test_a_trial_takes_remedies_and_given_rows(small):
     assert int(trial.model.optimizer.iterations.numpy()) == 1
 
 
+@pytest.mark.parametrize("metric", ["pr_auc", "normalized_entropy"])
+def test_objectives_stop_by_every_metric_of_the_remedy(small, metric):
+    trial = small.start(
+        {
+            "training.remedies": {
+                "objective_early_stopping": {
+                    "metric": metric,
+                    "min_delta": 2.0,
+                    "objectives": ["buy"],
+                }
+            }
+        }
+    )
+    logged = []
+    keep = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: logged.append(dict(logs))
+    )
+    trial._callbacks.append(keep)
+    trial.train_epoch()
+    logits = trial.predict("validation")["buy"]
+    labels = small.labels("validation", "buy")
+    weights = small.weights("validation", "buy")
+    loss = scores.log_loss(labels, logits, weights)
+    train = small.weights("train", "buy")
+    rate = (small.labels("train", "buy") * train).sum() / train.sum()
+    expected = {
+        "pr_auc": _average_precision(labels, logits, weights),
+        "normalized_entropy": -loss
+        / (rate * np.log(rate) + (1 - rate) * np.log1p(-rate)),
+    }[metric]
+    assert logged[0][f"val_buy_{metric}"] == pytest.approx(expected, rel=1e-4)
+    trial.train_epoch()
+    (stopping,) = (
+        one
+        for one in trial._callbacks
+        if isinstance(one, callbacks.ObjectiveEarlyStopping)
+    )
+    assert stopping.stopped == {"buy": 2}
+
+
+def _average_precision(labels, logits, weights):
+    """Mean precision at each positive, without ties."""
+    order = np.argsort(-logits, kind="stable")
+    labels, weights = labels[order], weights[order]
+    hits = np.cumsum(labels * weights)
+    precision = hits / np.maximum(np.cumsum(weights), 1e-9)
+    return (precision * labels * weights).sum() / hits[-1]
+
+
+def test_stopping_needs_the_validation_split(tmp_path):
+    config, work = experiments.make(tmp_path)
+    trials = trials_lib.Trials(config, work, splits=("test",))
+    stopping = {"training.remedies": {"objective_early_stopping": True}}
+    with pytest.raises(InputError, match="splits=.*'validation'"):
+        trials.start(stopping)
+
+
 def test_masked_labels_teach_nothing(small):
     none = {name: np.zeros(500, np.float32) for name in ("click", "buy")}
     trial = small.start(train_weights=none)
@@ -116,5 +183,7 @@ def test_a_sample_is_seeded_and_of_a_share(tmp_path):
     ]
     assert sizes[0] == sizes[1] != sizes[2]
     assert 180 < sizes[0]["train"] < 320
+    rare = trials_lib.Trials(config, work, max_rows=25).rows["train"]
+    assert rare < 70
     with pytest.raises(InputError, match="unknown key"):
         trials_lib.Trials(config, work).start({"training.epoch": 1})

@@ -111,6 +111,7 @@ def test_rows_and_state_follow_their_raw_ids(tmp_path, rule):
             "kept": len(set(first) & set(second)),
             "new": len(set(second) - set(first)),
             "dropped": len(set(first) - set(second)),
+            "unit": "ids",
         }
         names = [n for n in after if f"{feature}_embeddings" in n]
         names = [n for n in names if after[n].ndim and "count" not in n]
@@ -136,7 +137,12 @@ def test_rows_and_state_follow_their_raw_ids(tmp_path, rule):
     for name in after:
         if name.endswith((*COUNTS, "learning_rate")):
             np.testing.assert_array_equal(after[name], fresh[name])
-    assert report["tables"]["city"] == {"kept": 5, "new": 0, "dropped": 0}
+    assert report["tables"]["city"] == {
+        "kept": 5,
+        "new": 0,
+        "dropped": 0,
+        "unit": "rows",
+    }
     assert (report["fresh"], report["gone"]) == ([], [])
 
 
@@ -214,7 +220,68 @@ def test_what_does_not_fit_is_fresh_and_says_why(tmp_path):
         if "city" in name or "bottom_0" in name or "user_embeddings_" in name:
             np.testing.assert_array_equal(after[name], fresh[name])
     assert report["gone"] == []
-    assert report["tables"]["city"] == {"kept": 0, "new": 6, "dropped": 5}
+    assert report["tables"]["city"] == {
+        "kept": 0,
+        "new": 6,
+        "dropped": 5,
+        "unit": "rows",
+    }
+
+
+_CODES = "{mapping: binary_code, num_buckets: 256, num_blocks: 2}"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "reasons", "counts"),
+    [
+        (
+            "{}",
+            "{mapping: double_hash, num_buckets: 7}",
+            {
+                "city": "its mapping was a vocabulary and is HashMapping("
+                "num_buckets=7, "
+            },
+            {"city": (0, 14, 3)},
+        ),
+        (
+            _CODES,
+            "{mapping: hash, num_buckets: 9}",
+            {"city": "its mapping was CodeBlockMapping("},
+            {"city": (0, 9, 32)},
+        ),
+        (
+            _CODES,
+            "{mapping: double_hash, num_buckets: 16}",
+            {
+                "embeddings/city/city_0/embeddings": "its mapping was Code",
+                "embeddings/city/city_1/embeddings": "its mapping was Code",
+            },
+            {"city_0": (0, 16, 16), "city_1": (0, 16, 16)},
+        ),
+        (_CODES, _CODES, {}, {"city_0": (16, 0, 0), "city_1": (16, 0, 0)}),
+    ],
+    ids=["to_composed", "from_composed", "other_codes", "same"],
+)
+def test_a_table_in_parts_says_why_it_is_fresh(
+    tmp_path, before, now, reasons, counts
+):
+    old = _assemble(tmp_path / "old", overrides=[f"tables.city={before}"])
+    _randomise(old.model, 3)
+    new = _assemble(tmp_path / "new", overrides=[f"tables.city={now}"])
+    report = warm_start.carry(old, new)
+    found = {one["name"]: one["reason"] for one in report["fresh"]}
+    assert found.keys() == reasons.keys()
+    for name, reason in reasons.items():
+        assert found[name].startswith(reason)
+    for name, (kept, fresh, dropped) in counts.items():
+        assert report["tables"][name] == {
+            "kept": kept,
+            "new": fresh,
+            "dropped": dropped,
+            "unit": "rows",
+        }
+    others = {"user", "tags", "position"}
+    assert report["tables"].keys() == others | counts.keys()
 
 
 def test_rows_of_another_length_are_refused(tmp_path):
@@ -240,7 +307,7 @@ def _saved(work):
 
 def test_training_goes_on_from_an_older_model(tmp_path, capsys):
     config, old = _make(tmp_path / "old", None, ["training.epochs=1"])
-    with pytest.raises(InputError, match=r"config\.yaml"):
+    with pytest.raises(InputError, match=r"--warm-start.*config\.yaml"):
         training.train(config, old, warm_start=artifacts.WorkFolder(tmp_path))
     with pytest.raises(InputError, match="another folder"):
         training.train(config, old, warm_start=old)
@@ -250,6 +317,8 @@ def test_training_goes_on_from_an_older_model(tmp_path, capsys):
     for override in QUICK:
         arguments += ["--set", override]
     assert cli.main(arguments) == 2
+    refused = capsys.readouterr().err
+    assert "--warm-start" in refused and str(old.history) in refused
     trained = training.train(config, old)
     assert trained["warm_start"] is None and trained["start"] is None
     assert cli.main(arguments) == 0

@@ -22,7 +22,8 @@ class FreezeTables(keras.callbacks.Callback):
     when it traces a step. All depends on the epoch alone, so training resumed
     with `fit(initial_epoch=k)` is the same. Training without the callback
     later, with the same compiled model, leaves the tables as the last epoch
-    had them: free again after `on_train_end`.
+    had them: free again after `on_train_end`. One callback may serve several
+    models, and a model that is compiled anew.
 
     Args:
         after_epochs: How many epochs tables are trained, at least 1.
@@ -71,7 +72,7 @@ class FreezeTables(keras.callbacks.Callback):
         self.after_epochs = after_epochs
         self.layers = None if layers is None else list(layers)
         self._gate = tf.Variable(True, trainable=False)
-        self._gated: set[int] = set()
+        self._switched: keras.Model | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Gives the optimizer the switch."""
@@ -84,15 +85,15 @@ class FreezeTables(keras.callbacks.Callback):
         )
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        is_new = False
-        for table in self._tables():
-            if id(table) not in self._gated:
-                model.optimizer.gate_updates(table, self._gate)
-                self._gated.add(id(table))
-                is_new = True
-        if is_new:
+        before = [
+            model.optimizer.gate_updates(table, self._gate)
+            for table in self._tables()
+        ]
+        known = all(gate is self._gate for gate in before)
+        if not known or self._switched is not model:
             # A step that was traced in an earlier `fit` has no switch.
             model.make_train_function(force=True)
+        self._switched = model
 
     def on_epoch_begin(
         self, epoch: int, logs: dict[str, Any] | None = None

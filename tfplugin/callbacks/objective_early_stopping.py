@@ -31,8 +31,13 @@ class ObjectiveEarlyStopping(keras.callbacks.Callback):
     shares with others goes on changing, so its metrics may as well.
 
     The loss of every objective must be a `GatedLoss`; a closed gate leaves it
-    out of Keras's `loss` and `val_loss` too. Validate in `fit`, every epoch. An
-    epoch whose metric is NaN, as without positives, counts neither way.
+    out of Keras's `loss`, which then is what is still trained. Validation opens
+    the gates for its time, so that `val_loss` is of all objectives always, and
+    they are open after training. Validate in `fit`, every epoch. An epoch whose
+    metric is NaN, as without positives, counts neither way.
+
+    One object is for one model. Once that is compiled anew, what has stopped
+    stays stopped.
 
     Args:
         objectives: Names of the objectives: the model's output names.
@@ -54,8 +59,9 @@ class ObjectiveEarlyStopping(keras.callbacks.Callback):
 
     Raises:
         ValueError: On construction, if an argument is out of its range; when
-            training begins, if a loss is no `GatedLoss` or an objective no
-            output; at the end of an epoch, if the logs lack a key.
+            training begins, if a loss is no `GatedLoss`, an objective no
+            output, or the model another one than before; at the end of an
+            epoch, if the logs lack a key.
 
     Example:
     >>> inputs = keras.Input((1,))
@@ -119,7 +125,9 @@ class ObjectiveEarlyStopping(keras.callbacks.Callback):
         self._waited = _variable(np.zeros(count, np.int64))
         self._stopped = _variable(np.zeros(count, np.int64))
         self._has_others = False
+        self._built_for: keras.Model | None = None
         self._gates: list[tf.Variable] = []
+        self._gates_before: list[bool] = []
         self._towers: list[list[tuple[keras.Variable, tf.Variable]]] = []
 
     @property
@@ -146,17 +154,26 @@ class ObjectiveEarlyStopping(keras.callbacks.Callback):
         Raises:
             ValueError: See the class.
         """
-        if self.trackables:
-            return
-        found = towers_lib.find_towers(model, self.objectives)
+        first = self._built_for is None
+        if not first and self._built_for is not model:
+            raise ValueError(
+                "One ObjectiveEarlyStopping object is for one model, whose "
+                "towers it keeps. Received: another one than before, "
+                f"model={model.name!r}. Make a new one for it."
+            )
+        found = towers_lib.find_towers(model, self.objectives) if first else {}
+        # Each time: compiled anew, a model has other losses.
         self._gates = [self._gate(model, name) for name in self.objectives]
         self._has_others = isinstance(model.loss, dict) and bool(
             set(model.loss) - set(self.objectives)
         )
+        if not first:
+            return
         self._towers = [
             [(one, _variable(one.numpy())) for one in found[name]]
             for name in self.objectives
         ]
+        self._built_for = model
         self.trackables = {
             "objective_early_stopping": [
                 self._best,
@@ -175,9 +192,23 @@ class ObjectiveEarlyStopping(keras.callbacks.Callback):
         for name, gate in zip(self.objectives, self._gates, strict=True):
             gate.assign(name not in stopped)
 
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Opens all gates: what is evaluated now is all objectives."""
+        for gate in self._gates:
+            gate.assign(True)
+
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Puts the towers of stopped objectives back."""
+        """Puts the towers of stopped objectives back and opens all gates."""
+        self.build(self.model)
         self._put_back()
+        self._gates_before = [bool(gate.numpy()) for gate in self._gates]
+        for gate in self._gates:
+            gate.assign(True)
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Closes the gates again that were closed before the validation."""
+        for gate, before in zip(self._gates, self._gates_before, strict=True):
+            gate.assign(before)
 
     def on_epoch_end(
         self, epoch: int, logs: dict[str, Any] | None = None

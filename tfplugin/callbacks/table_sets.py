@@ -33,7 +33,8 @@ class TableSets(keras.callbacks.Callback):
 
     After training, the model has the set that was trained last: it is what is
     evaluated, saved and exported. The sets aside need `num_sets` - 1 times the
-    memory of tables and slots, also in checkpoints.
+    memory of tables and slots, also in checkpoints. Being of that model and
+    that optimizer, one object serves no others.
 
     Args:
         num_sets: How many sets, at least 2.
@@ -49,7 +50,8 @@ class TableSets(keras.callbacks.Callback):
 
     Raises:
         ValueError: On construction, if an argument is out of its range; when
-            training begins, as `EmbeddingReset`.
+            training begins, as `EmbeddingReset`, and if the model or its
+            optimizer is another one than before.
 
     Example:
     >>> import numpy as np
@@ -104,6 +106,7 @@ class TableSets(keras.callbacks.Callback):
         self.trackables: dict[str, Any] = {}
         self._tables: list[tuple[int, Any]] = []
         self._pairs: list[list[tuple[Any, tf.Variable]]] = []
+        self._built_for: tuple[Any, ...] = ()
         # The set in the model, then that in each place aside.
         self._held = tf.Variable(
             [0] + [_UNUSED] * (num_sets - 1), dtype=tf.int64, trainable=False
@@ -125,9 +128,10 @@ class TableSets(keras.callbacks.Callback):
         Raises:
             ValueError: See the class.
         """
-        if self.trackables:
-            return
         optimizer = model.optimizer
+        if self._built_for:
+            self._refuse_others(model)
+            return
         resettable_tables.require_methods(
             optimizer,
             "TableSets",
@@ -151,6 +155,7 @@ class TableSets(keras.callbacks.Callback):
             [(variable, _like(variable)) for variable in inside]
             for _ in range(self.num_sets - 1)
         ]
+        self._built_for = (model, optimizer)
         self.trackables = {
             "table_sets_held": self._held,
             "table_sets_aside": [
@@ -183,6 +188,18 @@ class TableSets(keras.callbacks.Callback):
             layer.reset_embeddings(
                 embedding_reset.table_seed(self.seed, epoch, position)
             )
+
+    def _refuse_others(self, model: keras.Model) -> None:
+        built_for = (model, model.optimizer)
+        same = [a is b for a, b in zip(self._built_for, built_for, strict=True)]
+        if all(same):
+            return
+        what = "optimizer" if same[0] else "model"
+        raise ValueError(
+            "One TableSets object is for one model and one optimizer, whose "
+            f"tables and slots it keeps aside. Received: model={model.name!r}, "
+            f"with another {what} than before. Make a new one for it."
+        )
 
 
 def _native(variable: Any) -> tf.Variable:

@@ -182,10 +182,18 @@ def train(
         work.refuse_trained()
     source = artifacts.WorkFolder(warm_start) if warm_start else None
     if source and not resume:
-        source.require_config()
-        source.require_trained()
+        if experiment.training.multi_epoch == "auto":
+            raise InputError(
+                "training.multi_epoch: auto tries recipes on fresh models, "
+                "which tells nothing of one that begins warm. Received: "
+                f"--warm-start {warm_start}. Set training.multi_epoch=manual "
+                "and a recipe."
+            )
+        source.require_beginning()
     with work.lock():
-        experiment = recommend_command.resolve(experiment, work, resume=resume)
+        experiment = recommend_command.resolve(
+            experiment, work, resume=resume, overrides=overrides
+        )
         with display.quiet_import():
             from tfplugin import training
             from tfplugin.cli import progress
@@ -202,7 +210,9 @@ def train(
         )
     if history["warm_start"]:
         display.print_warm_start(history["warm_start"])
-    display.print_objectives(history["test"], history["monitor"])
+    display.print_objectives(
+        history["test"], history["monitor"], history.get("calibration")
+    )
     display.print_next("evaluate", workdir)
 
 
@@ -225,9 +235,13 @@ def evaluate(
         with display.quiet_import():
             from tfplugin import training
 
-        measured = training.load(work).evaluate(split)
+        trained = training.load(work)
+        measured = trained.evaluate(split)
         artifacts.write_json(work.evaluation, measured)
-    display.print_objectives(measured, {})
+    calibration = trained.calibration
+    display.print_objectives(
+        measured, {}, calibration.model_dump() if calibration else None
+    )
     display.print_written(work.evaluation)
     display.print_next("report", workdir)
 

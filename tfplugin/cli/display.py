@@ -175,9 +175,18 @@ def print_statistics(statistics: schema.Statistics) -> None:
 
 
 def print_objectives(
-    measured: Mapping[str, Any], monitor: Mapping[str, Any]
+    measured: Mapping[str, Any],
+    monitor: Mapping[str, Any],
+    calibration: Mapping[str, Any] | None = None,
 ) -> None:
-    """A row an objective: metrics, and where its validation peaked."""
+    """A row an objective: metrics, and where its validation peaked.
+
+    Args:
+        measured: What `Experiment.evaluate` returned.
+        monitor: Objective to its peak, as in history.json; may be empty.
+        calibration: As in history.json; None where there is none.
+    """
+    fitted = calibration["objectives"] if calibration else {}
     columns = ["AUC", "PR-AUC", "NE", "calibration"]
     if monitor:
         columns += ["best epoch", "overfits"]
@@ -186,18 +195,18 @@ def print_objectives(
         f"{measured['split'].capitalize()} split, {measured['rows']:,} rows"
     )
     table.title_justify = "left"
+    table.columns[0].overflow = "fold"
     table.caption = (
         "NE: cross entropy over that of the training rate; calibration: mean "
         "prediction over positive rate."
     )
     if monitor:
         table.caption += " Best epoch by validation AUC."
+    if any(one["method"] != "none" for one in fitted.values()):
+        table.caption += " +: once calibrated on validation."
     table.caption_justify = "left"
     for name, values in measured["objectives"].items():
-        cells = [
-            _number(values[key], 4)
-            for key in ("auc", "pr_auc", "normalized_entropy")
-        ] + [_number(values["calibration"], 3)]
+        cells = _cells(values)
         if monitor:
             overfits = monitor[name]["overfits_from"]
             cells += [
@@ -205,24 +214,33 @@ def print_objectives(
                 f"from {overfits}" if overfits else "no",
             ]
         table.add_row(name, *cells)
-        calibrated = measured.get("calibrated", {}).get(name)
-        if calibrated:
-            cells = [
-                _number(calibrated[key], 4)
-                for key in ("auc", "pr_auc", "normalized_entropy")
-            ] + [_number(calibrated["calibration"], 3)]
+        if name in fitted and fitted[name]["method"] != "none":
+            cells = _cells(measured["calibrated"][name])
             cells += [""] * (len(columns) - len(cells))
-            table.add_row("  calibrated", *cells)
+            table.add_row(f"+ {fitted[name]['method']}", *cells)
     console.print(table)
+    plain = [
+        f"{name} ({one['reason']})"
+        for name, one in fitted.items()
+        if one["method"] == "none"
+    ]
+    if plain:
+        line = f"Not calibrated: {', '.join(plain)}."
+        console.print(rich.markup.escape(line), soft_wrap=True)
+
+
+def _cells(metrics: Mapping[str, Any]) -> list[str]:
+    keys = ("auc", "pr_auc", "normalized_entropy")
+    cells = [_number(metrics[key], 4) for key in keys]
+    return [*cells, _number(metrics["calibration"], 3)]
 
 
 def print_warm_start(report: Mapping[str, Any]) -> None:
     """What came from an older model, and what did not, and why."""
-    table = _table("Warm start", "kept", "new", "dropped")
-    for name, ids in report["tables"].items():
-        table.add_row(
-            name, *(f"{ids[key]:,}" for key in ("kept", "new", "dropped"))
-        )
+    table = _table("Warm start", "kept", "new", "dropped", "counted in")
+    for name, found in report["tables"].items():
+        counts = [f"{found[key]:,}" for key in ("kept", "new", "dropped")]
+        table.add_row(name, *counts, found["unit"])
     console.print(table)
     lines = [
         f"Fresh: {one['name']}; {one['reason']}" for one in report["fresh"]

@@ -1,12 +1,15 @@
 """`tfplugin recommend`: a recipe for many epochs, and `multi_epoch: auto`."""
 
 import logging
+import math
 import pathlib
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from typing import Annotated
+from typing import Any
 
 import rich.box
 import rich.markup
@@ -17,7 +20,6 @@ import typer
 from tfplugin import artifacts
 from tfplugin import config as config_lib
 from tfplugin.cli import display
-from tfplugin.errors import InputError
 
 if TYPE_CHECKING:
     from tfplugin import planning
@@ -64,8 +66,11 @@ def recommend(
         made = _make(experiment, work)
     display.console.print(rich.markup.escape(made.to_yaml()), soft_wrap=True)
     display.print_written(work.recommendation_yaml)
-    # What --set says of the pilot is no part of the training.
-    kept = [o for o in overrides if not o.startswith("recommend.")]
+    # What --set says of the pilot, or of what the recipe now says, is no part
+    # of the training.
+    said = ("recommend.", *(f"{key}." for key in made.changes))
+    said += tuple(f"{key}=" for key in made.changes)
+    kept = [o for o in overrides if not o.startswith(said)]
     display.print_next(
         "train", workdir, config or work.config, [*kept, *made.overrides()]
     )
@@ -76,20 +81,23 @@ def resolve(
     work: artifacts.WorkFolder,
     *,
     resume: bool,
+    overrides: Sequence[str] = (),
 ) -> config_lib.ExperimentConfig:
     """The configuration to train with, where `multi_epoch` is `auto`.
 
     Args:
         experiment: As it was given.
         work: Its folder, locked.
-        resume: Take the recipe that was recommended before.
+        resume: Take the recipe that the folder was trained by.
+        overrides: What `--set` said; its `training.epochs` is taken when
+            resuming, that of the file is not.
 
     Returns:
         The same with the recommended recipe and `multi_epoch: manual`; what
         was given, if it does not ask for one.
 
     Raises:
-        InputError: Remedies are set as well; or there is nothing to resume.
+        InputError: Remedies are set as well, or there is nothing to resume.
     """
     if experiment.training.multi_epoch != "auto":
         return experiment
@@ -98,19 +106,35 @@ def resolve(
         from tfplugin.planning import recommend_search
 
     recommend_search.refuse_contradictions(experiment)
-    if not resume:
-        changes = _make(experiment, work).changes
-    else:
-        before = artifacts.read_json(work.recommendation_json)
-        if before.get("dataset_fingerprint") != work.dataset.fingerprint():
-            raise InputError(
-                "--resume with training.multi_epoch: auto takes the recipe "
-                "recommended for this dataset. Received: "
-                f"{work.recommendation_json}, which is of another one. Train "
-                "with --overwrite instead."
-            )
-        changes = before["changes"]
-    return recommend_records.apply(changes, experiment)
+    if resume:
+        given = any(o.startswith("training.epochs=") for o in overrides)
+        return _as_before(experiment, work, keep_epochs=given)
+    return recommend_records.apply(_make(experiment, work).changes, experiment)
+
+
+def _as_before(
+    experiment: config_lib.ExperimentConfig,
+    work: artifacts.WorkFolder,
+    *,
+    keep_epochs: bool,
+) -> config_lib.ExperimentConfig:
+    """The configuration with the recipe that the work folder was trained by."""
+    work.require_config()
+    before = config_lib.load(work.config)
+    values = before.model_dump(
+        mode="json", exclude_none=True, exclude_unset=True
+    )
+    recipe = values.get("training", {})
+    changes: dict[str, Any] = {
+        f"training.{key}": recipe[key]
+        for key in ("tables", "rest", "remedies")
+        if key in recipe
+    }
+    changes["tables"] = values.get("tables", {})
+    changes["training.multi_epoch"] = "manual"
+    if not keep_epochs:
+        changes["training.epochs"] = before.training.epochs
+    return config_lib.with_changes(experiment, changes)
 
 
 def _make(
@@ -118,6 +142,7 @@ def _make(
 ) -> "planning.Recommendation":
     with display.quiet_import():
         from tfplugin import planning
+        from tfplugin import training  # noqa: F401  loads TensorFlow quietly
 
     with _progress(experiment) as report, _without_warnings():
         made = planning.recommend(experiment, work, report)
@@ -220,10 +245,15 @@ def _row(
     seed = f" (seed {one.seed})" if one.seed != made.tried[0].seed else ""
     objectives = list(one.epochs[0])
     cells = [
-        "\n".join(f"{one.epochs[e][name]:.4f}" for name in objectives)
+        "\n".join(_area(one.epochs[e][name]) for name in objectives)
         if e < len(one.epochs)
         else ""
         for e in shown
     ]
     name = rich.markup.escape(f"{mark}{one.name}{seed}")
     return [name, rich.markup.escape("\n".join(objectives)), *cells]
+
+
+def _area(area: float) -> str:
+    # An objective of one class has none, nor has a recipe that diverged.
+    return "-" if math.isnan(area) else f"{area:.4f}"

@@ -251,10 +251,11 @@ class TableConfig(Section):
             )
         filters = {"top_n", "min_count", "coverage", "num_oov_buckets"}
         given: set[Any] = filters & self.model_fields_set
+        names = ", ".join(f"`{name}`" for name in sorted(given))
         if hashes and given:
             raise ValueError(
-                f"{sorted(given)} go with `mapping: vocabulary`; a hash "
-                "keeps every id"
+                f"{names} {'go' if len(given) > 1 else 'goes'} with "
+                "`mapping: vocabulary`; a hash keeps every id"
             )
         if self.num_blocks is not None and self.mapping != "binary_code":
             raise ValueError("`num_blocks` goes with `mapping: binary_code`")

@@ -1,6 +1,7 @@
 """The whole configuration: one YAML file."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated
 
 import pydantic
@@ -93,20 +94,20 @@ class ExperimentConfig(Section):
             if label not in self.labels:
                 raise ValueError(
                     f"dataset.negatives.labels names `{label}`, which is no "
-                    f"label; labels are {sorted(self.labels)}"
+                    f"label; labels are {_listed(self.labels)}"
                 )
         known = {*self.features, *self.labels, *self.id_tables()}
         for column in self.drift.columns:
             if column not in known:
                 raise ValueError(
                     f"drift.columns names `{column}`, which is no feature, "
-                    f"table or label; these are {sorted(known)}"
+                    f"table or label; these are {_listed(known)}"
                 )
         for objective in self.training.loss_weights:
             if objective not in self.labels:
                 raise ValueError(
                     f"training.loss_weights names `{objective}`, which is no "
-                    f"label; labels are {sorted(self.labels)}"
+                    f"label; labels are {_listed(self.labels)}"
                 )
         self._check_remedies()
         for counted in self.training.tables.counts.weights:
@@ -114,18 +115,28 @@ class ExperimentConfig(Section):
                 raise ValueError(
                     f"training.tables.counts.weights names `{counted}`, which "
                     f"is neither `{OCCURRENCES}` nor a label; labels are "
-                    f"{sorted(self.labels)}"
+                    f"{_listed(self.labels)}"
                 )
         return self
 
     def _check_remedies(self) -> None:
-        for name, remedy in self.training.remedies.items():
+        settings = self.training
+        # In order, the epochs are those of all chunks of the dataset.
+        known = settings.chunks != "in_order"
+        epochs = settings.epochs if known else None
+        for name, remedy in settings.remedies.items():
             try:
-                remedy.check(self.id_tables(), self.labels)
+                remedy.check(self.id_tables(), self.labels, epochs)
             except ValueError as error:
                 raise ValueError(
                     f"training.remedies.{name}: {error}"
                 ) from error
+            for key, reason in remedy.table_conflicts.items():
+                if getattr(settings.tables, key):
+                    raise ValueError(
+                        f"`training.remedies.{name}` and `training.tables."
+                        f"{key}` do not go together: {reason}. Leave one out"
+                    )
 
     def _check_names(self) -> None:
         tables = self.id_tables()
@@ -158,14 +169,14 @@ class ExperimentConfig(Section):
             if table not in used:
                 raise ValueError(
                     f"tables.{table} is a table that no feature uses; tables "
-                    f"in use are {sorted(used)}"
+                    f"in use are {_listed(used)}"
                 )
         for table, features in used.items():
             dtypes = {self.features[name].dtype for name in features}  # type: ignore[union-attr]
             if len(dtypes) > 1:
                 raise ValueError(
-                    f"features {features} share table `{table}` but differ "
-                    f"in dtype: {sorted(dtypes)}"
+                    f"features {_listed(features)} share table `{table}` but "
+                    f"differ in dtype: {_listed(dtypes)}"
                 )
 
     def _check_dimensions(self) -> None:
@@ -190,3 +201,7 @@ class ExperimentConfig(Section):
     def table(self, name: str) -> columns.TableConfig:
         """A table's mapping, the defaults if the file does not name it."""
         return self.tables.get(name, columns.TableConfig())
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

@@ -14,6 +14,7 @@ from typing import Any
 import pydantic
 import yaml
 
+from tfplugin.config import former_keys
 from tfplugin.config.experiment import ExperimentConfig
 from tfplugin.errors import InputError
 
@@ -59,6 +60,7 @@ def load(
         _apply_override(raw, override)
     _set_base(raw, pathlib.Path.cwd())
     _resolve_paths(raw)
+    former_keys.translate(raw)
     try:
         return ExperimentConfig.model_validate(raw)
     except pydantic.ValidationError as error:

@@ -17,8 +17,13 @@ class RecommendConfig(Section):
     two keys `rows` and `recipes`: with both, the same is tried everywhere, and
     `time_limit` is not looked at.
 
+    `time_limit` is looked at for the first time once rows are read and the
+    first recipe is trained for two epochs, from which its speed follows. It
+    takes so much at least, whatever the limit.
+
     Args:
-        time_limit: Seconds the pilot trainings may take, or as `10m`.
+        time_limit: Seconds the pilot trainings may take, or as `10m`; reading
+            rows and two epochs of the first recipe are never cut short.
         min_epochs: Least epochs of what is proposed.
         max_epochs: Most epochs of what is proposed.
         max_rows: Training rows of the pilot's sample, at most.

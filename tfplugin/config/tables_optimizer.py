@@ -280,11 +280,6 @@ class TablesOptimizerConfig(Section):
             )
         if self.compound_weight_decay and self.weight_decay is None:
             raise ValueError("`compound_weight_decay` needs `weight_decay`")
-        if self.row_rate.law == "constant" and self.counts.model_fields_set:
-            raise ValueError(
-                "`counts` is for a row_rate that reads them, which `constant` "
-                "does not; leave it out"
-            )
         return self
 
     def constants(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The model and how it is trained."""
 
+from collections.abc import Collection
 from typing import Annotated
 from typing import Any
 from typing import Literal
@@ -102,3 +103,32 @@ class TrainingConfig(Section):
     telemetry: bool = True
     calibration: Literal["none", "platt", "isotonic"] = "none"
     verify_checksums: bool = True
+
+    @pydantic.model_validator(mode="after")
+    def _check_counts(self) -> "TrainingConfig":
+        law = self.tables.row_rate.law
+        if self.tables.counts.model_fields_set and not counts_are_read(
+            law, self.remedies
+        ):
+            raise ValueError(
+                "`tables.counts` is for a row_rate or a remedy that reads "
+                f"them, which `{law}` does not; leave it out"
+            )
+        return self
+
+
+def counts_are_read(law: str, remedies: Collection[str]) -> bool:
+    """Whether `training.tables.counts` would change anything.
+
+    Args:
+        law: Of `training.tables.row_rate`.
+        remedies: Names of `training.remedies`.
+
+    Example:
+    >>> counts_are_read("constant", [])
+    False
+    >>> counts_are_read("constant", ["frequency_weight_decay"])
+    True
+    """
+    known = remedies_lib.known()
+    return law != "constant" or any(known[n].reads_counts for n in remedies)

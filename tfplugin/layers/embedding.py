@@ -241,6 +241,11 @@ class Embedding(keras.layers.Layer):
         # An optimizer that counts occurrences needs a slice for each.
         distinct = not getattr(self.embeddings, "counts_occurrences", False)
         library = kernel_lookup.operators(table, training)
+        if training:
+            # For an optimizer that is built too late to ask in this step.
+            self.embeddings.sums_occurrences = distinct and (
+                library is not None or weights is None
+            )
         if library is not None and distinct:
             ragged = bags.as_ragged(rows)
             flat_weights = None

@@ -18,7 +18,7 @@ def esmm(
     objectives: Sequence[str],
     hidden_units: Sequence[int] = (128, 64),
     dropout: float = 0.0,
-    funnel: Sequence[str] = (),
+    funnel: Sequence[str] | None = None,
     name: str = "esmm",
 ) -> keras.Model:
     """A network an objective; a later one's probability is a product.
@@ -41,9 +41,9 @@ def esmm(
         objectives: Names of the outputs.
         hidden_units: Units of each network's layers, with ReLU.
         dropout: Rate after each layer.
-        funnel: Objectives, each a step that needs the one before. Without it
-            all are in the funnel, in the order of `objectives`; an objective
-            that is not in it has a probability of its own.
+        funnel: Two or more objectives, each a step that needs the one before;
+            one that is not among them has a probability of its own. None: all
+            objectives, in their order.
         name: The model's name.
 
     Returns:
@@ -52,7 +52,8 @@ def esmm(
 
     Raises:
         ValueError: A feature of `dense_features` is not in `inputs`, or
-            `funnel` names an objective twice or none that there is.
+            `funnel` names an objective twice, none that there is or fewer
+            than two.
 
     Example:
     >>> user = layers.TableConfig("user", 4, vocabulary_size=10)
@@ -71,13 +72,7 @@ def esmm(
     Reference: Ma et al., "Entire Space Multi-Task Model: An Effective Approach
     for Estimating Post-Click Conversion Rate", SIGIR 2018, arXiv 1804.07931.
     """
-    steps = tuple(funnel or objectives)
-    unknown = [step for step in steps if step not in objectives]
-    if unknown or len(set(steps)) < len(steps):
-        raise ValueError(
-            "`funnel` must name objectives, each once. Received: "
-            f"funnel={list(steps)}; objectives are {list(objectives)}."
-        )
+    steps = _steps(funnel, objectives)
     ids, dense = features.encode(inputs, embeddings, dense_features)
     vector = features.side_by_side([*ids.values(), *dense.values()])
     conditional = {
@@ -101,6 +96,28 @@ def esmm(
         for objective in objectives
     }
     return keras.Model(dict(inputs), logits, name=name)
+
+
+def _steps(
+    funnel: Sequence[str] | None, objectives: Sequence[str]
+) -> tuple[str, ...]:
+    if funnel is None:
+        return tuple(objectives)
+    steps = tuple(funnel)
+    received = (
+        f"Received: funnel={', '.join(map(repr, steps)) or 'none'}; objectives "
+        f"are {', '.join(objectives)}."
+    )
+    if not set(steps) <= set(objectives) or len(set(steps)) < len(steps):
+        raise ValueError(
+            f"`funnel` must name objectives, each once. {received}"
+        )
+    if len(steps) < 2:
+        raise ValueError(
+            "`funnel` must have two steps or more, or no probability is a "
+            f"product. {received} Leave it out for all objectives in turn."
+        )
+    return steps
 
 
 def _logit_of_product(

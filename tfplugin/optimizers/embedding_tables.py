@@ -27,7 +27,7 @@ def find_tables(model: keras.Model) -> list[keras.Variable]:
     >>> find_tables(model)[0] is layer.embeddings
     True
     """
-    return list({id(v): v for _, v in _layers_and_tables(model)}.values())
+    return list({id(v): v for _, v in layers_and_tables(model)}.values())
 
 
 def find_named_tables(
@@ -56,7 +56,7 @@ def find_named_tables(
     if not names:
         return {}
     by_name: dict[str, set[int]] = {}
-    for layer, table in _layers_and_tables(model):
+    for layer, table in layers_and_tables(model):
         by_name.setdefault(layer.name, set()).add(id(table))
     found: dict[int, str] = {}
     for name in names:
@@ -71,9 +71,20 @@ def find_named_tables(
     return found
 
 
-def _layers_and_tables(
+def layers_and_tables(
     model: keras.Model,
 ) -> Iterator[tuple[keras.Layer, keras.Variable]]:
+    """Yields each embedding layer with its table; see `find_tables`.
+
+    Args:
+        model: A model (or layer); layers not built yet have no table.
+
+    Example:
+    >>> layer = keras.layers.Embedding(3, 2)
+    >>> model = keras.Sequential([keras.Input((1,)), layer])
+    >>> [found is layer for found, _ in layers_and_tables(model)]
+    [True]
+    """
     for layer in layer_tree.walk(model):
         table = getattr(layer, "embeddings", None)
         is_embedding = isinstance(layer, keras.layers.Embedding)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfplugin.optimizers import constructor_checks
 from tfplugin.optimizers import late_options
+from tfplugin.optimizers import occurrences
 from tfplugin.optimizers import optimizer_parts
 from tfplugin.optimizers import row_blocks
 from tfplugin.optimizers import row_counts as row_counts_module
@@ -116,10 +117,6 @@ class SparseOptimizer(table_access.TableAccess):
         """
         if self.built:
             return
-        online = self.online_counts
-        counts_occurrences = self.options.counts_occurrences or (
-            online is not None and online.unit == "occurrences"
-        )
         # Variables are made, and waiting counts written in blocks, eagerly.
         with tf.init_scope():
             super().build(list(variables))
@@ -133,10 +130,8 @@ class SparseOptimizer(table_access.TableAccess):
                     self.options,
                 )
                 self._states.variables.append(variable)
-                if counts_occurrences:
-                    # Asks the embedding layer for a slice an occurrence, where
-                    # it would sum those of one row by itself.
-                    variable.counts_occurrences = True
+            if self.counts_occurrences:
+                occurrences.ask(variables)
             waiting = self._states.waiting_counts
             self._states.waiting_counts = []
             for table, counts, num_special_rows in waiting:
@@ -156,7 +151,8 @@ class SparseOptimizer(table_access.TableAccess):
 
         Raises:
             ValueError: If a global norm is asked for on several replicas, or
-                an option of Keras's was set after construction.
+                an option of Keras's was set after construction, or the
+                optimizer is built in this step and had to be before.
         """
         late_options.refuse(self)
         limit = self.options.clip_global_norm
@@ -170,6 +166,9 @@ class SparseOptimizer(table_access.TableAccess):
                     "`clip_row_norm` or `clip_value`."
                 )
             grads = row_options.clip_by_global_norm(grads, limit)
+        if not self.built and self.counts_occurrences:
+            occurrences.ask(trainable_variables or ())
+            occurrences.refuse_summed(trainable_variables or ())
         super().apply(grads, trainable_variables)
 
     def update_step(
@@ -200,6 +199,14 @@ class SparseOptimizer(table_access.TableAccess):
                 self.row_rate,
                 self.options,
             ),
+        )
+
+    @property
+    def counts_occurrences(self) -> bool:
+        """Whether it matters how often a row occurs in a batch."""
+        online = self.online_counts
+        return self.options.counts_occurrences or (
+            online is not None and online.unit == "occurrences"
         )
 
     @property

@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfplugin.optimizers import constructor_checks
+from tfplugin.optimizers import embedding_tables
 from tfplugin.optimizers import late_options
+from tfplugin.optimizers import occurrences
 from tfplugin.optimizers import partition
 from tfplugin.optimizers import rate_ratios
 from tfplugin.optimizers import sparse_optimizer
@@ -121,12 +123,16 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         return self._overrides
 
     def attach(self, model: keras.Model) -> None:
-        """Names the model whose tables `build` is to look up.
+        """Names the model whose tables `build`, maybe in a step, looks up.
 
         Args:
             model: Kept by a weak reference only.
         """
         self._partition.attach(model)
+        for layer, table in embedding_tables.layers_and_tables(model):
+            optimizer = self._overrides.get(layer.name, self.tables)
+            if getattr(optimizer, "counts_occurrences", False):
+                occurrences.ask([table])
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Tells tables from the rest and builds all optimizers.
@@ -165,7 +171,8 @@ class SplitOptimizer(keras.optimizers.Optimizer):
                 with or some of them. Defaults to None, all.
 
         Raises:
-            ValueError: If a variable is unknown or no gradient is given.
+            ValueError: If a variable is unknown, or no gradient is given, or
+                the optimizer is built in this step and had to be before.
         """
         if not grads:
             return
@@ -173,7 +180,9 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         if trainable_variables is None:
             trainable_variables = self._partition.variables
         variables = list(trainable_variables)
-        self.build(variables)
+        if not self.built:
+            self.build(variables)
+            occurrences.refuse_summed(variables)
         pairs = list(zip(grads, variables, strict=True))
         if all(gradient is None for gradient, _ in pairs):
             raise ValueError("No gradients provided for any variable.")
@@ -225,14 +234,14 @@ class SplitOptimizer(keras.optimizers.Optimizer):
 
     def gate_updates(
         self, variable: keras.Variable, gate: tf.Variable | None
-    ) -> None:
+    ) -> tf.Variable | None:
         """Lets a switch decide whether one table is updated.
 
         Args:
             variable: The table; see `SparseOptimizer.gate_updates`.
             gate: Bool scalar, or None.
         """
-        self._table_method(variable, "gate_updates")(variable, gate)
+        return self._table_method(variable, "gate_updates")(variable, gate)
 
     def state_bytes(self, variable: keras.Variable) -> int:
         """Returns the bytes the table's optimizer keeps about one table.

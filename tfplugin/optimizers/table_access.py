@@ -71,7 +71,7 @@ class TableAccess(keras.optimizers.Optimizer):
 
     def gate_updates(
         self, variable: keras.Variable, gate: tf.Variable | None
-    ) -> None:
+    ) -> tf.Variable | None:
         """Lets a switch decide, step by step, whether a variable is updated.
 
         While the switch is off, a step leaves the variable, its slots, steps
@@ -85,6 +85,9 @@ class TableAccess(keras.optimizers.Optimizer):
             variable: A variable this optimizer updates.
             gate: Bool scalar; True for updates. None takes the switch away.
 
+        Returns:
+            The switch that decided before; None if there was none.
+
         Raises:
             ValueError: If `gate` is not a bool scalar, or the optimizer is not
                 built or does not update the variable.
@@ -95,7 +98,8 @@ class TableAccess(keras.optimizers.Optimizer):
         >>> optimizer = optimizers.SparseSGD(0.5)
         >>> optimizer.build([table])
         >>> gate = tf.Variable(False)
-        >>> optimizer.gate_updates(table, gate)
+        >>> optimizer.gate_updates(table, gate) is None
+        True
         >>> optimizer.apply([tf.ones((1, 1))], [table])
         >>> _ = gate.assign(True)
         >>> optimizer.apply([tf.ones((1, 1))], [table])
@@ -108,7 +112,10 @@ class TableAccess(keras.optimizers.Optimizer):
                 "`gate` must be a bool scalar variable. Received: gate of "
                 f"{gate.dtype.name} and shape {tuple(gate.shape)}."
             )
-        self._states.gates[self._get_variable_index(variable)] = gate
+        index = self._get_variable_index(variable)
+        before = self._states.gates.get(index)
+        self._states.gates[index] = gate
+        return before
 
     def state_bytes(self, variable: keras.Variable) -> int:
         """Returns the bytes kept about one variable: slots, step, counts.

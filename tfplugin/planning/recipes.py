@@ -6,6 +6,7 @@ from typing import Any
 
 from tfplugin import config as config_lib
 from tfplugin.config import tables_optimizer as rules
+from tfplugin.config import training
 from tfplugin.planning.recommend_facts import Facts
 
 CONSTANT = {"law": "constant"}
@@ -100,7 +101,7 @@ class Recipe:
         if self.min_count:
             parts.append("min_count" + _options(self.min_count))
         if self.rest_factor != 1.0:
-            parts.append(f"rest x {self.rest_factor:g}")
+            parts.append(f"rest x {self.rest_factor:.3g}")
         return ", ".join(parts)
 
     @property
@@ -139,7 +140,7 @@ class Recipe:
         }
         if self.evidence:
             counts = {"weights": dict(self.evidence)}
-        if counts and law["law"] != "constant":
+        if counts and training.counts_are_read(law["law"], self.remedies):
             tables["counts"] = counts
         changes: dict[str, Any] = {
             "training.tables": tables,
@@ -176,7 +177,8 @@ def configured(config: config_lib.ExperimentConfig) -> Recipe:
         learning_rate=settings.tables.learning_rate,
         row_rate=row_rate.model_dump(mode="json", exclude_none=True),
         evidence={}
-        if row_rate.law == "constant" or weights == {rules.OCCURRENCES: 1.0}
+        if not training.counts_are_read(row_rate.law, settings.remedies)
+        or weights == {rules.OCCURRENCES: 1.0}
         else weights,
         remedies={
             name: remedy.model_dump(mode="json", exclude_unset=True)
@@ -352,7 +354,9 @@ def neighbours(recipe: Recipe) -> tuple[Recipe, ...]:
         near.append(dataclasses.replace(recipe, remedies={}))
     else:
         near.append(dataclasses.replace(recipe, remedies=_RESET))
-    for factor in (1 / STEP, STEP):
-        factor = _rounded(recipe.rest_factor * factor)
+    for step in (1 / STEP, STEP):
+        factor = recipe.rest_factor * step
+        # A third of three, or three of a third, is what it was.
+        factor = 1.0 if _rounded(factor) == 1.0 else factor
         near.append(dataclasses.replace(recipe, rest_factor=factor))
     return tuple(near)

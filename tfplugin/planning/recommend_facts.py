@@ -26,7 +26,8 @@ class TableFacts:
         occurrences_per_id: Mean of their counts.
         rare_share: Share of occurrences whose id occurs fewer than 5 times.
         thin_share: Share of occurrences whose id has fewer than 5 positives,
-            or negatives, of the sparsest objective.
+            or negatives, of the sparsest objective. In how many of an id's
+            rows that is masked is not counted; the share of all rows is taken.
     """
 
     name: str
@@ -82,25 +83,30 @@ def gather(dataset: data.Dataset, batch_size: int) -> Facts:
         for name in objectives
     }
     sparsest = min(objectives, key=rarer.__getitem__)
+    rows = dataset.rows("train")
+    observed = labels[sparsest].observed / rows if rows else 0.0
     return Facts(
-        rows=dataset.rows("train"),
+        rows=rows,
         steps_per_epoch=dataset.num_batches("train", batch_size),
         rates={name: labels[name].positive_rate for name in objectives},
         sparsest=sparsest,
         tables=tuple(
-            _table(name, dataset.id_frequencies(name), sparsest)
+            _table(name, dataset.id_frequencies(name), sparsest, observed)
             for name in dataset.schema.table_features()
         ),
     )
 
 
 def _table(
-    name: str, frequencies: data.IdFrequencies, sparsest: str
+    name: str,
+    frequencies: data.IdFrequencies,
+    sparsest: str,
+    observed: float,
 ) -> TableFacts:
     counts = np.asarray(frequencies.counts, np.float64)
     total = counts.sum()
     positives = frequencies.label_counts.get(sparsest, np.zeros(len(counts)))
-    known = np.minimum(positives, counts - positives)
+    known = np.minimum(positives, counts * observed - positives)
 
     def share(chosen: np.ndarray) -> float:
         return float(counts[chosen].sum() / total) if total else 0.0

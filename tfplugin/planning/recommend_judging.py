@@ -89,7 +89,8 @@ class Judge:
     """Turns the AUC of each objective into one number.
 
     Args:
-        weights: Objective to the weight of its AUC, from `evidence`.
+        weights: Objective to the weight of its AUC, from `evidence`; 0 where
+            no AUC can be measured.
 
     Example:
     >>> judge = Judge({"click": 1.0, "buy": 0.5})
@@ -103,8 +104,11 @@ class Judge:
     weights: Areas
 
     def mean(self, areas: Areas) -> float:
-        """Weighted mean over the objectives that could be measured."""
-        known = [o for o in areas if not math.isnan(areas[o])]
+        """Weighted mean over the objectives that have a weight.
+
+        NaN if one of these is, as after a training that diverged.
+        """
+        known = [o for o in areas if self.weights[o]]
         total = sum(self.weights[o] for o in known)
         if not total:
             return math.nan
@@ -117,6 +121,9 @@ class Judge:
             areas: Objective to AUC.
             best_plain: Objective to the best AUC of any plain recipe after
                 any epoch.
+
+        Returns:
+            NaN where `mean` is.
         """
         losses = (
             self.weights[o] * (best_plain[o] - areas[o] - ALLOWED_LOSS)
@@ -167,7 +174,7 @@ def simplest(
     """The simplest of those that are as good as the best.
 
     Args:
-        scores: Of each.
+        scores: Of each; one at least is a number, and NaN is never taken.
         complexities: Of each; of equal ones the better is taken.
         noises: Of each, by how much it may be below the best.
 
@@ -178,6 +185,6 @@ def simplest(
     >>> simplest([0.7, 0.7004, 0.69], [0, 2, 0], [0.0005, 0.0, 0.0005])
     0
     """
-    top = max(scores)
+    top = max(score for score in scores if not math.isnan(score))
     as_good = [k for k, s in enumerate(scores) if s >= top - noises[k]]
     return min(as_good, key=lambda k: (complexities[k], -scores[k]))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tfplugin.errors import InputError
 from tfplugin.planning import recommend_judging as judging
 from tfplugin.planning import recommend_records as records
 from tfplugin.planning.recommend_facts import FEW
 from tfplugin.planning.recommend_facts import Facts
 
 if TYPE_CHECKING:
+    from tfplugin import config as config_lib
     from tfplugin.planning.recommend_runs import Run
     from tfplugin.planning.recommend_runs import Runs
 
@@ -58,6 +60,8 @@ def _of_plain(runs: Runs) -> list[str]:
     # The one that was trained longest, the first of these.
     run = max(plain, key=lambda run: len(run.epochs))
     peak, means = _peak(runs, run)
+    if means[-1] == -math.inf:
+        return [f"Plain {run.recipe.name} diverges in epoch {len(means)}."]
     if peak + 1 < len(means):
         return [
             f"Plain {run.recipe.name} has its best validation AUC "
@@ -79,6 +83,11 @@ def _of_choice(runs: Runs, chosen: str, best: str) -> list[str]:
         key=lambda run: max(_means(runs, run)),
     )
     peak, means = _peak(runs, rival)
+    if means[peak] == -math.inf:
+        return [
+            f"{chosen} ends at {mean:.4f} after {epoch} epochs; no plain "
+            "recipe has an AUC."
+        ]
     if chosen == rival.recipe.name and epoch == peak + 1:
         return [
             f"No recipe with a remedy is better than {chosen}, which has "
@@ -128,6 +137,18 @@ def _of_limits(runs: Runs, facts: Facts, pilot: records.Pilot) -> list[str]:
         found.append(f"{len(pilot.not_tried)} more recipes found {limit}.")
     if pilot.stopped:
         found.append("Time was over before all comparisons were made.")
+    if pilot.refused:
+        found.append(
+            f"{len(pilot.refused)} recipes do not go with this configuration "
+            "or model; recommendation.json says why."
+        )
+    if pilot.diverged:
+        found.append(
+            f"{len(pilot.diverged)} recipes diverged: "
+            f"{'; '.join(pilot.diverged)}."
+        )
+    if runs.trials.config.training.chunks == "in_order":
+        found += _of_chunks(len(runs.trials.dataset.chunks))
     for objective, weight in runs.judge.weights.items():
         if weight < 0.5:
             found.append(
@@ -135,6 +156,42 @@ def _of_limits(runs: Runs, facts: Facts, pilot: records.Pilot) -> list[str]:
                 f"validation to tell much; it weighed {weight:.2f}."
             )
     return found
+
+
+def none(runs: Runs, config: config_lib.ExperimentConfig) -> InputError:
+    """Why there is nothing to propose.
+
+    Args:
+        runs: What was trained, none of it for the least epochs.
+        config: The experiment.
+    """
+    diverged = set(runs.diverged())
+    trained = {name for (name, _), run in runs.runs.items() if run.epochs}
+    if diverged and trained == diverged:
+        tables, rest = config.training.tables, config.training.rest
+        return InputError(
+            "A recipe that diverged is not proposed. Received: "
+            f"{len(diverged)} recipes, which all diverged: a validation AUC "
+            "was not a number. They came from training.tables.learning_rate="
+            f"{tables.learning_rate} and training.rest.learning_rate="
+            f"{rest.learning_rate}. Lower these, or see whether a dense "
+            "feature is huge or not a number."
+        )
+    return InputError(
+        "recommend.time_limit must be long enough to train one recipe for "
+        f"{config.recommend.min_epochs} epochs. Received: "
+        f"{config.recommend.time_limit} seconds, in which no recipe had "
+        "them. Raise it, or lower recommend.max_rows."
+    )
+
+
+def _of_chunks(count: int) -> list[str]:
+    if count == 1:
+        return []
+    return [
+        f"training.chunks is in_order, where epochs are passes over each of "
+        f"the {count} chunks; the pilot trained on all chunks together."
+    ]
 
 
 def _means(runs: Runs, run: Run) -> list[float]:

@@ -51,6 +51,7 @@ class Pilot:
         not_tried: Recipes there was no time for.
         refused: Recipes that do not go with the configuration, and why.
         stopped: Whether time was over before a comparison was.
+        diverged: Recipes with an AUC that was not a number after an epoch.
     """
 
     rows: dict[str, int]
@@ -62,6 +63,7 @@ class Pilot:
     not_tried: tuple[str, ...]
     refused: dict[str, str]
     stopped: bool
+    diverged: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

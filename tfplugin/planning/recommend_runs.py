@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import math
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from tfplugin.planning import recommend_judging as judging
 from tfplugin.planning.recipes import Recipe
 
 if TYPE_CHECKING:
+    from tfplugin import config as config_lib
     from tfplugin.training import trials as trials_lib
 
 SPLIT = "validation"
@@ -62,7 +64,7 @@ class Runs:
         runs: By name and seed.
         judge: With the weights of the objectives.
         stopped: Whether a training was not done for want of time.
-        refused: Name of a recipe that could not be built, and why.
+        refused: Name of a recipe that could not be trained, and why.
 
     Raises:
         InputError: No objective has both classes among the validation rows.
@@ -132,15 +134,19 @@ class Runs:
         """Trains a recipe up to a number of epochs.
 
         Returns:
-            Whether it has them; False where time would not suffice, or the
-            recipe does not go with the configuration.
+            Whether it has them; False where time would not suffice, the
+            recipe does not go with the configuration or model, or it has
+            diverged: it is not trained any further then.
 
         Raises:
-            InputError: That is so of a plain recipe.
+            ValueError: A plain recipe does not go with them, and none was
+                trained before it: it is not the recipe that is refused.
         """
         seed = self.seed if seed is None else seed
         key = name, seed
         run = self.runs.setdefault(key, Run(self.recipes[name], seed))
+        if name in self.refused or self._has_diverged(run):
+            return False
         if len(run.epochs) >= epochs:
             return True
         waits = key in self._waiting
@@ -152,16 +158,27 @@ class Runs:
         begun = time.monotonic()
         try:
             trial = self._waiting.get(key) or self._start(run)
-        except InputError as error:
-            if run.recipe.plain:
+            while len(trial.epochs) < epochs and not self._has_diverged(run):
+                self._train_epoch(trial, run)
+        except ValueError as error:  # InputError, or a callback's in `fit`
+            others = (one for one in self.runs.values() if one is not run)
+            if run.recipe.plain and not any(one.epochs for one in others):
                 raise
-            self.refused[name] = str(error)
+            self._refuse(name, str(error))
             return False
-        while len(trial.epochs) < epochs:
-            self._train_epoch(trial, run)
         run.seconds += time.monotonic() - begun
+        if self._has_diverged(run):
+            self.drop(name)
+            return False
         self._wait(key, trial)
         return True
+
+    def _refuse(self, name: str, reason: str) -> None:
+        self.refused[name] = reason
+        for run in self.of(name):
+            run.epochs.clear()
+            run.moved.clear()
+        self.drop(name)
 
     def drop(self, name: str) -> None:
         """Frees what is held of a recipe but its measurements."""
@@ -180,7 +197,10 @@ class Runs:
         )
 
     def score(self, name: str, epochs: int) -> float:
-        """How good a recipe is after some epochs, over its seeds."""
+        """How good a recipe is after some epochs, over its seeds.
+
+        NaN where one of these has diverged by then.
+        """
         best = self.best_plain()
         return float(
             np.mean(
@@ -197,12 +217,27 @@ class Runs:
         return [run for key, run in self.runs.items() if key[0] == name]
 
     def finished(self) -> list[str]:
-        """Names of the recipes that have the least epochs of a proposal."""
+        """Names of the recipes that may be proposed.
+
+        They have the least epochs of a proposal and have not diverged.
+        """
         return [
             name
             for name in self.recipes
             if any(len(r.epochs) >= self.min_epochs for r in self.of(name))
+            and not any(map(self._has_diverged, self.of(name)))
         ]
+
+    def diverged(self) -> list[str]:
+        """Names of the recipes whose AUC was NaN after an epoch, of a seed."""
+        return [
+            name
+            for name in self.recipes
+            if any(map(self._has_diverged, self.of(name)))
+        ]
+
+    def _has_diverged(self, run: Run) -> bool:
+        return any(math.isnan(self.judge.mean(areas)) for areas in run.epochs)
 
     def best_epoch(self, name: str) -> int:
         """The epoch in which a finished recipe scores best."""
@@ -243,6 +278,14 @@ class Runs:
         trial = self.trials.start(
             run.recipe.changes(self.trials.config), seed=run.seed
         )
+        if not trial.has_tables:
+            raise InputError(
+                "Recipes say how tables are trained, so that a model must "
+                "have a table that is trained. Received: "
+                f"model.build={self.trials.config.model.build}, which has "
+                "none. Set training.multi_epoch=manual and choose "
+                "training.epochs by validation."
+            )
         self._starts.append(time.monotonic() - begun)
         if not self._bytes:
             model = trial.model
@@ -260,7 +303,7 @@ class Runs:
         run.epochs.append(
             {name: v["auc"] for name, v in measured[SPLIT].items()}
         )
-        if epoch >= self.min_epochs:
+        if epoch >= self.min_epochs and not self._has_diverged(run):
             run.moved[epoch] = self._moved(trial)
         took = time.monotonic() - begun
         (self._firsts if epoch == 1 else self._laters).append(took)
@@ -286,3 +329,21 @@ class Runs:
         self._waiting.pop(key, None)
         if not (done or full):
             self._waiting[key] = trial
+
+
+def groups(
+    trials: trials_lib.Trials, config: config_lib.ExperimentConfig
+) -> np.ndarray:
+    """Codes of the configured group, from 0, of the validation rows.
+
+    Without a group that is a feature, each row is its own.
+
+    Args:
+        trials: With the validation rows.
+        config: Names the group.
+    """
+    for name, feature in config.features.items():
+        of_group = (feature.column or name) == config.group
+        if feature.type == "id" and of_group:
+            return np.unique(trials.ids(SPLIT, name), return_inverse=True)[1]
+    return np.arange(trials.rows[SPLIT])

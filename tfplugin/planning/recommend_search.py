@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tfplugin import artifacts
 from tfplugin import config as config_lib
 from tfplugin.errors import InputError
@@ -22,8 +20,6 @@ from tfplugin.planning import recommend_records as records
 from tfplugin.planning import recommend_runs
 
 if TYPE_CHECKING:
-    from tfplugin.training import trials as trials_lib
-
     Report = Callable[[str, int], None]
 
 #: Above so many rows, speed is measured on fewer before a sample is chosen.
@@ -54,7 +50,7 @@ def recommend(
     2. Speed is measured, and follows how many recipes are tried on how many
        rows; all rows if time allows, else whole groups of them.
     3. Successive halving over epochs; see `halving`. Only what reaches
-       `recommend.min_epochs` can be proposed.
+       `recommend.min_epochs`, and never diverges, can be proposed.
     4. What lies around the best is tried while time is left, and the best and
        the simplest contender get a second seed.
     5. The score is the mean over objectives of validation AUC, less what the
@@ -70,17 +66,29 @@ def recommend(
         report: Told a recipe's name and an epoch of it that has ended.
 
     Raises:
-        InputError: The dataset does not fit the configuration, a remedy is
-            set by hand beside `multi_epoch: auto`, or time is too short for
-            two recipes.
+        InputError: The dataset does not fit the configuration, an objective
+            has one class among the training rows, a remedy is set by hand
+            beside `multi_epoch: auto`, the model has no table, time is too
+            short for two recipes, or all recipes diverge.
     """
     # Loads TensorFlow, which reading a recommendation has no use for.
     from tfplugin import data
+    from tfplugin.training import chunks
+    from tfplugin.training import optimization
 
     refuse_contradictions(config)
     begun = time.monotonic()
     dataset = data.open_dataset(work.dataset.path)
+    for objective in dataset.schema.labels:
+        optimization.base_rate(dataset, objective)
     facts = recommend_facts.gather(dataset, config.training.batch_size)
+    # Counts and labels stay those of all logs, as in training.
+    narrowed = chunks.narrow(config.training, dataset)
+    facts = dataclasses.replace(
+        facts,
+        rows=narrowed.rows("train"),
+        steps_per_epoch=chunks.mean_steps(config.training, narrowed),
+    )
     search = _Search(config, work, facts, report, begun)
     search.prepare()
     search.halve()
@@ -206,7 +214,7 @@ class _Search:
         )
         return recommend_runs.Runs(
             trials,
-            _groups(trials, self._config),
+            recommend_runs.groups(trials, self._config),
             self._recipes,
             epochs=(settings.min_epochs, settings.max_epochs),
             seed=settings.seed,
@@ -325,17 +333,12 @@ class _Search:
         """The proposal and the reasons for it.
 
         Raises:
-            InputError: No recipe has had the least epochs.
+            InputError: No recipe has had the least epochs, or all diverged.
         """
-        runs, settings = self._runs, self._settings
+        runs = self._runs
         best = self._best()
         if best is None:
-            raise InputError(
-                "recommend.time_limit must be long enough to train one recipe "
-                f"for {settings.min_epochs} epochs. Received: "
-                f"{settings.time_limit} seconds, in which no recipe had them. "
-                "Raise it, or lower recommend.max_rows."
-            )
+            raise recommend_reasons.none(runs, self._config)
         chosen, noise = self._choose()
         epochs = runs.best_epoch(chosen)
         recipe = runs.recipes[chosen]
@@ -373,19 +376,5 @@ class _Search:
             not_tried=self._not_tried,
             refused={**self._refused, **self._runs.refused},
             stopped=self._runs.stopped,
+            diverged=tuple(self._runs.diverged()),
         )
-
-
-def _groups(
-    trials: trials_lib.Trials, config: config_lib.ExperimentConfig
-) -> np.ndarray:
-    """Codes of the configured group, from 0, of the validation rows.
-
-    Without a group that is a feature, each row is its own.
-    """
-    for name, feature in config.features.items():
-        of_group = (feature.column or name) == config.group
-        if feature.type == "id" and of_group:
-            ids = trials.ids(recommend_runs.SPLIT, name)
-            return np.unique(ids, return_inverse=True)[1]
-    return np.arange(trials.rows[recommend_runs.SPLIT])

@@ -5,12 +5,14 @@ A new remedy is one module here and its test. The module's name is its key in
 fields are the section's keys, its docstring's first line and Args their
 documentation (`scripts/config_reference.py`). It overrides the hooks it needs:
 
-* `check`: names of tables and labels in it, when a configuration is read
+* `check`: names of tables and labels in it, and numbers beyond the epochs, when
+  a configuration is read
 * `row_options`: arguments of the tables' optimizer
 * `losses`: the losses to compile with
 * `callbacks`: what happens between epochs; what such a callback must carry
   over a resume it keeps in variables in its dict `trackables`
-* `conflicts`: which other remedies it cannot be combined with, and why
+* `conflicts`, `table_conflicts`: which other remedies and which keys of
+  `training.tables` it cannot be combined with, and why
 
 A remedy on some tables only is a subclass of `table_choice.TableChoice`. What
 a module here needs of TensorFlow or Keras it imports inside of its methods,

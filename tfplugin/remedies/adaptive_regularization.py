@@ -1,7 +1,9 @@
 """Rows that were absent for long forget what they learned (AR)."""
 
+from collections.abc import Mapping
 from typing import Annotated
 from typing import Any
+from typing import ClassVar
 
 import pydantic
 
@@ -28,6 +30,11 @@ class AdaptiveRegularization(base.Remedy):
     >>> remedy.row_options(steps_per_epoch=200)
     {'adaptive_decay': 0.0025, 'adaptive_decay_kept': 0.0}
     """
+
+    table_conflicts: ClassVar[Mapping[str, str]] = {
+        "compound_weight_decay": "a row would be decayed twice for the same "
+        "absence"
+    }
 
     strength: Annotated[float, pydantic.Field(gt=0)] = 1.0
     kept: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0

@@ -68,17 +68,30 @@ class Remedy(pydantic.BaseModel):
         extra="forbid", frozen=True, allow_inf_nan=False
     )
 
+    #: Whether it reads what `training.tables.counts` says to count.
+    reads_counts: ClassVar[bool] = False
+
     #: Remedies it cannot be combined with, each with the reason.
     conflicts: ClassVar[Mapping[str, str]] = {}
+    #: Keys of `training.tables` that exclude it, each with the reason.
+    table_conflicts: ClassVar[Mapping[str, str]] = {}
 
     def check(
-        self, tables: Collection[str], objectives: Collection[str]
+        self,
+        tables: Collection[str],
+        objectives: Collection[str],
+        epochs: int | None = None,
     ) -> None:
         """Refuses a section that does not fit the rest of a configuration.
+
+        A number beyond the epochs, with which nothing would ever happen, does
+        not fit; the least that a field may have always does, so that trying a
+        configuration for one epoch is not refused.
 
         Args:
             tables: Names of the tables of ids.
             objectives: Names of the labels.
+            epochs: How many there will be; None where that is not known.
 
         Raises:
             ValueError: It does not fit; one line, without a full stop.

@@ -1,7 +1,9 @@
 """Gradients of rows clipped by the rows' own norms (CowClip)."""
 
+from collections.abc import Mapping
 from typing import Annotated
 from typing import Any
+from typing import ClassVar
 
 import pydantic
 
@@ -23,6 +25,11 @@ class CowClip(base.Remedy):
     >>> CowClip().row_options(steps_per_epoch=200)
     {'cow_clip_ratio': 1.0, 'cow_clip_bound': 1e-05}
     """
+
+    table_conflicts: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("clip_value", "clip_row_norm", "clip_global_norm"),
+        "gradients are clipped in one way at a time",
+    )
 
     ratio: Annotated[float, pydantic.Field(gt=0)] = 1.0
     bound: Annotated[float, pydantic.Field(gt=0)] = 1e-5

@@ -1,5 +1,6 @@
 """Tables drawn anew before each further epoch (MEDA)."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 from typing import Annotated
 
@@ -27,6 +28,26 @@ class EmbeddingReset(table_choice.TableChoice):
     """
 
     start_epoch: Annotated[int, pydantic.Field(ge=2)] = 2
+
+    def check(
+        self,
+        tables: Collection[str],
+        objectives: Collection[str],
+        epochs: int | None = None,
+    ) -> None:
+        """Refuses unknown names, and a number beyond the epochs.
+
+        Raises:
+            ValueError: A name is unknown, or nothing would ever happen.
+        """
+        super().check(tables, objectives, epochs)
+        if epochs is not None and self.start_epoch > max(epochs, 2):
+            raise ValueError(
+                "`start_epoch` must be at most "
+                f"training.epochs={epochs}, or nothing is ever drawn anew; "
+                f"received start_epoch={self.start_epoch}. Lower it, or raise "
+                "training.epochs"
+            )
 
     def callbacks(
         self, training: base.Training

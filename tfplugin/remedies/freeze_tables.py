@@ -1,5 +1,6 @@
 """Tables trained in the first epochs only."""
 
+from collections.abc import Collection
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from typing import Annotated
@@ -45,6 +46,25 @@ class FreezeTables(table_choice.TableChoice):
             return f"{reason}; give each its own `tables`"
         both = sorted({*self.tables} & {*other.tables})
         return f"{reason}, here {', '.join(both)}" if both else None
+
+    def check(
+        self,
+        tables: Collection[str],
+        objectives: Collection[str],
+        epochs: int | None = None,
+    ) -> None:
+        """Refuses unknown names, and a number beyond the epochs.
+
+        Raises:
+            ValueError: A name is unknown, or nothing would ever happen.
+        """
+        super().check(tables, objectives, epochs)
+        if epochs is not None and self.after_epochs >= max(epochs, 2):
+            raise ValueError(
+                f"`after_epochs` must be below training.epochs={epochs}, or "
+                "nothing is ever frozen; received after_epochs="
+                f"{self.after_epochs}. Lower it, or raise training.epochs"
+            )
 
     def callbacks(
         self, training: base.Training

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 from typing import Any
+from typing import ClassVar
 
 import pydantic
 
@@ -26,6 +27,8 @@ class FrequencyWeightDecay(base.Remedy):
     >>> FrequencyWeightDecay(strength=0.5).row_options(steps_per_epoch=200)
     {'frequency_decay': 0.5}
     """
+
+    reads_counts: ClassVar[bool] = True
 
     strength: Annotated[float, pydantic.Field(gt=0)] = 1.0
 

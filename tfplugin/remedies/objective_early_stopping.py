@@ -42,7 +42,10 @@ class ObjectiveEarlyStopping(base.Remedy):
     restore_best: bool = False
 
     def check(
-        self, tables: Collection[str], objectives: Collection[str]
+        self,
+        tables: Collection[str],
+        objectives: Collection[str],
+        epochs: int | None = None,
     ) -> None:
         """Refuses names that are no label's.
 
@@ -53,7 +56,7 @@ class ObjectiveEarlyStopping(base.Remedy):
         if unknown:
             raise ValueError(
                 f"`objectives` names `{unknown[0]}`, which is no label; "
-                f"labels are {sorted(objectives)}"
+                f"labels are {', '.join(sorted(objectives))}"
             )
 
     def losses(

@@ -76,8 +76,8 @@ def parse(sections: Mapping[str, Any]) -> dict[str, base.Remedy]:
     for name, section in sorted(sections.items(), key=lambda one: str(one[0])):
         if name not in known():
             raise ValueError(
-                f"`{name}` is no remedy{_nearest(name, known())}; remedies "
-                f"are {', '.join(known())}"
+                f"`{name}` is no remedy; "
+                f"{_nearest(name, known(), 'remedies are')}"
             )
         if section is None or section is False:
             continue
@@ -133,15 +133,17 @@ def _first_problem(
     where = ".".join(str(part) for part in (name, *problem["loc"]))
     if problem["type"] == "extra_forbidden":
         fields = kind.model_fields
-        near = _nearest(problem["loc"][0], fields)
-        keys = f"its keys are {', '.join(sorted(fields))}"
-        return f"`{where}` is no key{near}; {keys}"
+        keys = _nearest(problem["loc"][0], sorted(fields), "its keys are")
+        return f"`{where}` is no key; {keys}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"`{where}`: {message}"
     return f"`{where}`: {message}; received {problem['input']!r}"
 
 
-def _nearest(name: Any, names: Iterable[str]) -> str:
+def _nearest(name: Any, names: Iterable[str], these_are: str) -> str:
+    """What may have been meant, and what there is."""
     near = difflib.get_close_matches(str(name), list(names), 1)
-    return f", did you mean `{near[0]}`?" if near else ""
+    if near:
+        these_are = f"did you mean `{near[0]}`? {these_are.capitalize()}"
+    return f"{these_are} {', '.join(names)}"

@@ -37,7 +37,10 @@ class TableChoice(base.Remedy):
     rare_count: Annotated[int, pydantic.Field(ge=2)] = 10
 
     def check(
-        self, tables: Collection[str], objectives: Collection[str]
+        self,
+        tables: Collection[str],
+        objectives: Collection[str],
+        epochs: int | None = None,
     ) -> None:
         """Refuses names that are no table's.
 
@@ -48,7 +51,7 @@ class TableChoice(base.Remedy):
         if unknown:
             raise ValueError(
                 f"`tables` names `{unknown[0]}`, which is no table; tables "
-                f"are {sorted(tables)}"
+                f"are {', '.join(sorted(tables))}"
             )
 
     def chosen(self, training: base.Training) -> "list[keras.Layer] | None":
@@ -78,12 +81,21 @@ class TableChoice(base.Remedy):
         if not names:
             raise InputError(
                 "training.remedies: a table must meet `min_rows` and "
-                "`min_rare_share`. Received: "
-                f"min_rows={self.min_rows}, min_rare_share="
-                f"{self.min_rare_share} for {measured}. Lower them, or leave "
-                "the remedy out."
+                f"`min_rare_share`. Received: {self._wanted()} for "
+                f"{_listed(measured)}. Lower them, or leave the remedy out."
             )
         return [layer for name in names for layer in training.tables[name]]
+
+    def _wanted(self) -> str:
+        given = {
+            "min_rows": self.min_rows,
+            "min_rare_share": self.min_rare_share,
+        }
+        return ", ".join(
+            f"{key}={value}"
+            for key, value in given.items()
+            if value is not None
+        )
 
     def _meets(self, measured: dict[str, Any]) -> bool:
         return (
@@ -108,6 +120,15 @@ class TableChoice(base.Remedy):
                 6,
             )
         return measured
+
+
+def _listed(measured: dict[str, dict[str, Any]]) -> str:
+    """As in `user (rows 98, rare share 0.3), city (rows 6, ...)`."""
+    tables = []
+    for name, facts in measured.items():
+        said = [f"{key.replace('_', ' ')} {facts[key]}" for key in facts]
+        tables.append(f"{name} ({', '.join(said)})")
+    return ", ".join(tables)
 
 
 def rare_share(counts: Any, rare_count: float) -> float:

@@ -1,5 +1,6 @@
 """A set of tables for each pass over a chunk of data (continual MEDA)."""
 
+from collections.abc import Collection
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from typing import Annotated
@@ -49,6 +50,25 @@ class TableSets(table_choice.TableChoice):
                 f"{self.sets} sets"
             )
         return self
+
+    def check(
+        self,
+        tables: Collection[str],
+        objectives: Collection[str],
+        epochs: int | None = None,
+    ) -> None:
+        """Refuses unknown names, and a number beyond the epochs.
+
+        Raises:
+            ValueError: A name is unknown, or nothing would ever happen.
+        """
+        super().check(tables, objectives, epochs)
+        if epochs is not None and self.sets > max(epochs, 2):
+            raise ValueError(
+                f"`sets` must be at most training.epochs={epochs}, or the "
+                f"last ones are never trained; received sets={self.sets}. "
+                "Lower it, or raise training.epochs"
+            )
 
     def callbacks(
         self, training: base.Training

@@ -40,12 +40,14 @@ class Pass(Record):
         rows: Rows passed over; None when the writer did not count them.
         loss: The loss that all objectives share.
         objectives: Objective to its metrics.
+        calibrated: The same of calibrated probabilities, if there are any.
         telemetry: What was measured of the test split besides, or None.
     """
 
     rows: int | None = None
     loss: Value = None
     objectives: dict[str, Metrics] = {}
+    calibrated: dict[str, Metrics] = {}
     telemetry: EvidencePass | None = None
 
     def of(self, objective: str) -> Metrics:
@@ -89,6 +91,30 @@ class Monitor(Record):
     peak_epoch: int | None = None
     peak_value: Value = None
     overfits_from: int | None = None
+
+
+class ObjectiveCalibration(Record):
+    """How one objective is calibrated.
+
+    Args:
+        method: `platt` or `isotonic`; `none` where nothing was fitted.
+        reason: Why nothing was fitted.
+    """
+
+    method: str
+    reason: str | None = None
+
+
+class Calibration(Record):
+    """How a trained model is calibrated.
+
+    Args:
+        split: The split it was fitted on.
+        objectives: By name.
+    """
+
+    split: str = "validation"
+    objectives: dict[str, ObjectiveCalibration] = {}
 
 
 class TableSize(Record):
@@ -144,6 +170,7 @@ class History(Record):
         dataset_fingerprint: Names the dataset that was trained on.
         epochs: The epochs in turn.
         monitor: Objective to how it went.
+        calibration: How it is calibrated; None where it is not.
         test: The test split, measured once; None before that.
     """
 
@@ -158,6 +185,7 @@ class History(Record):
     dataset_fingerprint: str = ""
     epochs: tuple[Epoch, ...] = ()
     monitor: dict[str, Monitor] = {}
+    calibration: Calibration | None = None
     test: Pass | None = None
 
     def monitor_of(self, objective: str) -> Monitor:

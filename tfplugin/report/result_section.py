@@ -32,6 +32,9 @@ def build(
         + ("Normalised entropy", "Calibration", "Loss", "Validation peak AUC"),
         [_row(trained, test, name, statistics) for name in trained.objectives],
     )
+    tables = [table.html()]
+    if trained.calibration is not None:
+        tables.append(_calibrated(trained.calibration, test))
     summary = (
         "" if test.rows is None else f"{formatting.count(test.rows, 'row')}; "
     )
@@ -40,9 +43,48 @@ def build(
         "test",
         "The test",
         markup.join(
-            markup.paragraph("Measured once: ", summary, loss), table.html()
+            markup.paragraph("Measured once: ", summary, loss), *tables
         ),
     )
+
+
+def _calibrated(
+    calibration: history.Calibration, test: history.Pass
+) -> markup.Html:
+    """Metrics before and after, or why there is no after."""
+    rows = []
+    for name, one in calibration.objectives.items():
+        method = f"none: {one.reason}" if one.method == "none" else one.method
+        plain = test.of(name)
+        after = test.calibrated.get(name, history.Metrics())
+        if one.method == "none":
+            after = history.Metrics()
+        cells = [name, method]
+        for key in _CALIBRATED:
+            cells.append(formatting.metric(getattr(plain, key)))
+            cells.append(formatting.metric(getattr(after, key)))
+        rows.append(tuple(cells))
+    headings = ["Objective", "Method"]
+    for title in _CALIBRATED.values():
+        headings += [title, "once calibrated"]
+    return markup.Table(
+        f"The same rows once calibrated, by a curve fitted on the "
+        f"{calibration.split} rows. An export answers with calibrated "
+        "probabilities, and with plain ones where the method is none. The "
+        "curve rises, so that the order of rows stays or ties.",
+        headings,
+        rows,
+        numbers_from=2,
+    ).html()
+
+
+#: What calibration changes, and its headings.
+_CALIBRATED = {
+    "calibration": "Calibration",
+    "normalized_entropy": "Normalised entropy",
+    "loss": "Loss",
+    "auc": "AUC",
+}
 
 
 def _row(

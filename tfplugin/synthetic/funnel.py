@@ -161,8 +161,8 @@ def write(
         latter two by label: drawn, and the sum of the true probabilities.
 
     Raises:
-        InputError: A setting is out of its range, or the folder holds a
-            funnel and `overwrite` is false.
+        InputError: A setting is out of its range, the folder holds a funnel
+            and `overwrite` is false, or it cannot be written.
 
     Example:
     >>> import tempfile
@@ -173,6 +173,21 @@ def write(
     """
     funnel = Funnel(rows=rows, seed=seed, **settings)
     folder = pathlib.Path(folder)
+    try:
+        return _write(funnel, folder, overwrite, advance)
+    except OSError as error:
+        raise InputError(
+            "A funnel needs a folder that can be written. Received: "
+            f"{folder} ({error.strerror or error}). Name another --folder."
+        ) from error
+
+
+def _write(
+    funnel: Funnel,
+    folder: pathlib.Path,
+    overwrite: bool,
+    advance: Callable[[str, int], None] | None,
+) -> dict[str, Any]:
     impressions, truth = finished = folder / "impressions", folder / "truth"
     if impressions.exists() and not overwrite:
         raise InputError(

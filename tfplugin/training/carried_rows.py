@@ -41,7 +41,7 @@ class CarriedRows:
     >>> [[p.numpy().tolist() for p in block] for block in pairs.blocks()]
     [[[0, 1], [0, 1]], [[3, 4], [4, 2]]]
     >>> pairs.kept, pairs.report()
-    (2, {'kept': 2, 'new': 1, 'dropped': 1})
+    (2, {'kept': 2, 'new': 1, 'dropped': 1, 'unit': 'ids'})
     """
 
     old: layers.Embedding
@@ -56,11 +56,11 @@ class CarriedRows:
         if old.id_dtype != new.id_dtype:
             return f"its ids were {old.id_dtype} and are {new.id_dtype}"
         if type(old) is not type(new):
-            return f"its mapping was {_describe(old)} and is {_describe(new)}"
+            return f"its mapping was {describe(old)} and is {describe(new)}"
         if isinstance(new, layers.VocabularyMapping):
             return None
         if _config(old) != _config(new):
-            return f"its mapping was {_describe(old)} and is {_describe(new)}"
+            return f"its mapping was {describe(old)} and is {describe(new)}"
         return None
 
     def lost_special_rows(self) -> bool:
@@ -97,17 +97,26 @@ class CarriedRows:
             first = new.num_special_rows + start
             yield places + first, tf.gather(old_rows, places)
 
-    def report(self) -> dict[str, int]:
-        """How many ids were kept, are new and were dropped, after `blocks`."""
-        old, new = (
-            layer.vocabulary_size - layer.num_special_rows
-            for layer in (self.old, self.new)
-        )
+    def report(self) -> dict[str, Any]:
+        """How many ids were kept, are new and were dropped, after `blocks`.
+
+        Of two vocabularies the `unit` is ids, else rows, without the special
+        ones: which ids share a row of a hash is not known.
+        """
+        both = (self.old.id_mapping, self.new.id_mapping)
+        ids = all(isinstance(one, layers.VocabularyMapping) for one in both)
+        old, new = num_own_rows(self.old), num_own_rows(self.new)
         return {
             "kept": self.kept,
             "new": new - self.kept,
             "dropped": old - self.kept,
+            "unit": "ids" if ids else "rows",
         }
+
+
+def num_own_rows(layer: layers.Embedding) -> int:
+    """Rows of a table that are of ids, not special."""
+    return layer.vocabulary_size - layer.num_special_rows
 
 
 def _unknown_rows(mapping: Any) -> tuple[int, int] | None:
@@ -123,7 +132,10 @@ def _config(mapping: layers.IdMapping) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in _UNIMPORTANT}
 
 
-def _describe(mapping: layers.IdMapping) -> str:
+def describe(mapping: layers.IdMapping | None) -> str:
+    """A mapping in some words, as `HashMapping(num_buckets=5, seed=0)`."""
+    if mapping is None:
+        return "not known"
     if isinstance(mapping, layers.VocabularyMapping):
         return "a vocabulary"
     settings = ", ".join(f"{k}={v}" for k, v in _config(mapping).items())

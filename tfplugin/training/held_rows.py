@@ -56,19 +56,32 @@ class Sample:
         self.share = share
         self.seed = seed
 
-    def choose(self, features: dict[str, Any], first_row: int) -> Any:
-        """Which rows of a batch to keep, bool `(batch_size,)`."""
+    def choose(self, features: dict[str, Any], first_row: int) -> tf.Tensor:
+        """Which rows of a batch to keep, bool `(batch_size,)`.
+
+        Args:
+            features: Of the batch.
+            first_row: Its place in the split. Rows without a group are chosen
+                by their place: all of them are no group.
+        """
+        count = tf.shape(next(iter(features.values())), tf.int64)[0]
+        rows = tf.range(count, dtype=tf.int64) + first_row
+        chosen = self._is_chosen(rows)
         if self.feature is None:
-            count = tf.shape(next(iter(features.values())), tf.int64)[0]
-            keys = tf.range(count, dtype=tf.int64) + first_row
-            dtype = "int64"
-        else:
-            keys = features[self.feature]
-            dtype = keys.dtype.name
-        mapping = layers.HashMapping(
+            return chosen
+        groups = features[self.feature]
+        mapping = self._mapping(groups.dtype.name)
+        is_missing = groups == tf.constant(mapping.missing_id, groups.dtype)
+        return tf.where(is_missing, chosen, self._is_chosen(groups))
+
+    def _is_chosen(self, keys: tf.Tensor) -> tf.Tensor:
+        mapping = self._mapping(keys.dtype.name)
+        return mapping(keys) <= round(self.share * _SAMPLE_BUCKETS)
+
+    def _mapping(self, dtype: str) -> layers.HashMapping:
+        return layers.HashMapping(
             _SAMPLE_BUCKETS, id_dtype=dtype, seed=self.seed
         )
-        return mapping(keys) <= round(self.share * _SAMPLE_BUCKETS)
 
 
 def group_feature(config: config_lib.ExperimentConfig) -> str | None:

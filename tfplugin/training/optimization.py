@@ -68,7 +68,7 @@ def compile_model(
     """
     optimizer = _optimizer(model, config, facts)
     judged = dataset.schema.labels if measured else ()
-    rates = {name: _base_rate(dataset, name) for name in judged}
+    rates = {name: base_rate(dataset, name) for name in judged}
     # The mean over the rows in which the label was observed: over all rows,
     # an objective would count less the more of it is masked.
     losses: dict[str, keras.losses.Loss] = {
@@ -198,7 +198,16 @@ def _online_counts(
     return optimizers.OnlineCounts(settings.unit, settings.half_life)
 
 
-def _base_rate(dataset: data.Dataset, objective: str) -> float:
+def base_rate(dataset: data.Dataset, objective: str) -> float:
+    """The rate of positives of an objective among its training rows.
+
+    Args:
+        dataset: Opened.
+        objective: One of its labels.
+
+    Raises:
+        InputError: It has no positives, or no negatives.
+    """
     label = dataset.statistics.labels[objective]
     if not 0 < label.positives < label.observed:
         raise InputError(

@@ -17,13 +17,15 @@ def auc(
         weights: Not negative, `(n,)`; 0 leaves a row out.
 
     Returns:
-        NaN where a class has no weight.
+        NaN where a class has no weight, or a score that has is NaN.
 
     Example:
     >>> auc([0, 1, 1, 0], [0.1, 0.4, 0.3, 0.3], np.ones(4))
     0.875
     """
     labels, scores, weights = map(np.asarray, (labels, scores, weights))
+    if np.isnan(scores[weights != 0]).any():
+        return float("nan")
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
     rises = np.concatenate([[False], ordered[1:] != ordered[:-1]])
@@ -58,6 +60,7 @@ def log_loss(
     """
     labels, weights = np.asarray(labels), np.asarray(weights, np.float64)
     logits = np.asarray(logits, np.float64)
-    each = np.logaddexp(0.0, logits) - labels * logits
+    with np.errstate(invalid="ignore"):  # NaN logits have a NaN loss
+        each = np.logaddexp(0.0, logits) - labels * logits
     total = weights.sum()
     return float((weights * each).sum() / total) if total else float("nan")

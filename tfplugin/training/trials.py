@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from typing import Any
 
 import keras
@@ -14,6 +15,9 @@ from tfplugin import artifacts
 from tfplugin import callbacks
 from tfplugin import config as config_lib
 from tfplugin import data
+from tfplugin import metrics
+from tfplugin.errors import InputError
+from tfplugin.training import chunks
 from tfplugin.training import columns
 from tfplugin.training import held_rows
 from tfplugin.training import model_building
@@ -38,11 +42,13 @@ class Trials:
     Args:
         config: The experiment that is varied.
         work: Its folder, with a finished dataset.
-        splits: Which splits to hold and measure besides `train`.
-        max_rows: Training rows to hold at most; None for all. A sample is of
+        splits: Which splits to hold and measure besides `train`, of which
+            `training.chunks: last` holds the newest log's rows alone.
+        max_rows: Training rows to hold, about; None for all. A sample is of
             whole groups where the `group` column is a feature's column, else
-            of single rows; other splits are sampled by the same share, by the
-            same groups. Row counts stay those of all training rows.
+            of single rows, as are rows without a group; other splits are
+            sampled by the same share, by the same groups. Row counts stay
+            those of all training rows.
         sample_seed: Seed of the sample.
 
     Attributes:
@@ -64,6 +70,7 @@ class Trials:
     ) -> None:
         dataset = data.open_dataset(work.dataset.path)
         columns.check(config, dataset)
+        dataset = chunks.narrow(config.training, dataset)
         self.config = config
         self.dataset = dataset
         self._sampled = sampling.examine(dataset)
@@ -132,6 +139,11 @@ class Trial:
     Attributes:
         epochs: What `train_epoch` returned so far.
         model: Compiled and built.
+        has_tables: Whether a table of it is trained.
+
+    Raises:
+        InputError: Objectives are to stop by a validation split that is not
+            held.
     """
 
     def __init__(
@@ -169,13 +181,36 @@ class Trial:
             for remedy in config.training.remedies.values()
             for callback in remedy.callbacks(facts)
         ]
-        watchers = (callbacks.ObjectiveEarlyStopping,)
-        if any(isinstance(one, watchers) for one in self._callbacks):
-            # It reads what `fit` would have measured on validation.
-            self._callbacks.insert(0, _ValidationLogs(self))
+        watched = {
+            one.metric
+            for one in self._callbacks
+            if isinstance(one, callbacks.ObjectiveEarlyStopping)
+        }
+        if watched:
+            self._callbacks.insert(0, self._logs(watched, sampled))
+        self.has_tables = bool(optimization.trainable_tables(self.model))
         self._predict = tf.function(
             lambda rows: self.model(rows, training=False), reduce_retracing=True
         )
+
+    def _logs(
+        self, watched: Set[str], sampled: sampling.SampledTraining | None
+    ) -> "_ValidationLogs":
+        """What `fit` would have measured on validation, and callbacks read."""
+        if "validation" not in self._held:
+            raise InputError(
+                "Objectives stop by the validation split, which must be held. "
+                f"Received: splits={[*self._held][1:]}. Add 'validation', or "
+                "leave training.remedies.objective_early_stopping out."
+            )
+        rates = {
+            name: optimization.base_rate(self._dataset, name)
+            for name in self._dataset.schema.labels
+        }
+        if sampled:
+            rates = sampled.base_rates
+        held = self._held["validation"]
+        return _ValidationLogs(self, held, watched, rates)
 
     def train_epoch(self, rows: np.ndarray | None = None) -> dict[str, Any]:
         """Trains one epoch more and measures every held split but `train`.
@@ -287,15 +322,35 @@ class Trial:
 
 
 class _ValidationLogs(keras.callbacks.Callback):
-    """Puts the validation split's AUC where callbacks look for it."""
+    """Puts metrics of the validation split where callbacks look for them."""
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(
+        self,
+        trial: Trial,
+        held: held_rows.HeldRows,
+        watched: Set[str],
+        rates: Mapping[str, float],
+    ) -> None:
         super().__init__()
         self._trial = trial
+        self._held = held
+        self._watched = watched
+        self._rates = rates
 
     def on_epoch_end(
         self, epoch: int, logs: dict[str, Any] | None = None
     ) -> None:
         if logs is not None:
-            for name, values in self._trial.measure("validation").items():
-                logs[f"val_{name}_auc"] = values["auc"]
+            for name, logits in self._trial.predict("validation").items():
+                for metric, value in self._measure(name, logits).items():
+                    logs[f"val_{name}_{metric}"] = value
+
+    def _measure(self, objective: str, logits: np.ndarray) -> dict[str, float]:
+        labels = self._held.labels[objective]
+        weights = self._held.weights[objective]
+        found = {"auc": scores.auc(labels, logits, weights)}
+        for metric in metrics.objective_metrics(self._rates[objective]):
+            if metric.name in self._watched and metric.name not in found:
+                metric.update_state(labels, logits, weights)
+                found[metric.name] = float(metric.result())
+        return found

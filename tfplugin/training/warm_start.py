@@ -46,8 +46,7 @@ def check(
             "older model, or use --resume."
         )
     if earlier is None:
-        source.require_config()
-        source.require_trained()
+        source.require_beginning()
         return
     began = (earlier.get("warm_start") or {}).get("from")
     if began != path:
@@ -87,7 +86,8 @@ def carry(old: "Experiment", new: "Experiment") -> dict[str, Any]:
 
     Returns:
         `warm_start` of history.json: `from`, the older folder; `tables`,
-        table to its ids `kept`, `new` and `dropped`; `fresh`, what is not
+        table to how many were `kept`, are `new` and were `dropped`, and the
+        `unit` of these, `ids` or `rows` (of hashes); `fresh`, what is not
         carried, each with `name` and `reason`; `gone`, what the new model has
         no place for.
 
@@ -104,15 +104,15 @@ def carry(old: "Experiment", new: "Experiment") -> dict[str, Any]:
         counts=before.counts.grow_online and now.counts.grow_online,
         half_life=now.counts.half_life,
     )
-    counted: dict[str, dict[str, int]] = {}
-    fresh: list[tuple[str, str]] = []
+    counted: dict[str, dict[str, Any]] = {}
+    fresh, moved = _otherwise_mapped(old, new, counted)
     for key, layer in new_tables.items():
         if key in old_tables:
             pair = carried_rows.CarriedRows(old_tables[key], layer)
             fresh += _carry_table(key[0], pair, states)
             taken = layer.table_name in counted
             counted[key[0] if taken else layer.table_name] = pair.report()
-    known = new_tables.keys() & old_tables.keys()
+    known = moved | (new_tables.keys() & old_tables.keys())
     fresh += _carry_others(new.model, old_weights, new_weights, known)
     fresh += states.carry_rest()
     fresh += [
@@ -126,6 +126,57 @@ def carry(old: "Experiment", new: "Experiment") -> dict[str, Any]:
         "fresh": [{"name": name, "reason": why} for name, why in fresh],
         "gone": [key[0] for key in old_weights if key not in new_weights],
     }
+
+
+def _otherwise_mapped(
+    old: "Experiment",
+    new: "Experiment",
+    counted: dict[str, dict[str, Any]],
+) -> tuple[list[tuple[str, str]], set[Key]]:
+    """Tables of ids that have other parts than before, and so other paths.
+
+    Args:
+        old: Trained.
+        new: Assembled.
+        counted: Is given their rows.
+
+    Returns:
+        Their names, each with the reason, and the keys of their parts.
+    """
+    before, now = _by_table(old), _by_table(new)
+    fresh: list[tuple[str, str]] = []
+    keys: set[Key] = set()
+    for name, parts in now.items():
+        earlier = before.get(name, {})
+        if not earlier or earlier.keys() & parts.keys():
+            continue
+        was, is_now = (
+            " beside ".join(
+                carried_rows.describe(one.id_mapping) for one in some.values()
+            )
+            for some in (earlier, parts)
+        )
+        fresh.append((name, f"its mapping was {was} and is {is_now}"))
+        keys |= parts.keys()
+        counted[name] = {
+            "kept": 0,
+            "new": sum(map(carried_rows.num_own_rows, parts.values())),
+            "dropped": sum(map(carried_rows.num_own_rows, earlier.values())),
+            "unit": "rows",
+        }
+    return fresh, keys
+
+
+def _by_table(
+    experiment: "Experiment",
+) -> dict[str, dict[Key, layers.Embedding]]:
+    """Table of ids to the layers that hold its rows."""
+    found: dict[str, dict[Key, layers.Embedding]] = {}
+    for key, layer in _tables(experiment.model).items():
+        name = experiment.context.table_of(layer.id_mapping)
+        if name is not None:
+            found.setdefault(name, {})[key] = layer
+    return found
 
 
 def _carry_table(
