@@ -1,4 +1,4 @@
-"""Reads what Keras logged of one objective after an epoch."""
+"""What callbacks that watch objectives share: their names, their logs."""
 
 import math
 from collections.abc import Mapping
@@ -58,3 +58,30 @@ def read(logs: Mapping[str, Any], wanted: Sequence[str]) -> float | None:
         "`weighted_metrics={objective: objective_metrics(rate)}` and give "
         "`validation_data` to `fit`, with `validation_freq=1`."
     )
+
+
+def check_objectives(objectives: Sequence[str] | str, mode: str) -> list[str]:
+    """The names of objectives that are watched, once they are checked.
+
+    Args:
+        objectives: Their names; one name alone is one objective.
+        mode: `"max"` or `"min"`: what is better of their metric.
+
+    Raises:
+        ValueError: There is none, one comes twice, or the mode is neither.
+
+    Example:
+    >>> check_objectives("click", "max")
+    ['click']
+    """
+    names = [objectives] if isinstance(objectives, str) else list(objectives)
+    if not names or len(set(names)) != len(names):
+        raise ValueError(
+            "`objectives` must name at least one objective, each once. "
+            f"Received: objectives={objectives}."
+        )
+    if mode not in ("max", "min"):
+        raise ValueError(
+            f"`mode` must be 'max' or 'min'. Received: mode={mode!r}."
+        )
+    return names

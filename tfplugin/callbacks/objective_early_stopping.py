@@ -92,17 +92,7 @@ class ObjectiveEarlyStopping(keras.callbacks.Callback):
         verbose: int = 0,
     ) -> None:
         super().__init__()
-        names = [objectives] if isinstance(objectives, str) else objectives
-        self.objectives = list(names)
-        if not names or len(set(names)) != len(names):
-            raise ValueError(
-                "`objectives` must name at least one objective, each once. "
-                f"Received: objectives={objectives}."
-            )
-        if mode not in ("max", "min"):
-            raise ValueError(
-                f"`mode` must be 'max' or 'min'. Received: mode={mode!r}."
-            )
+        self.objectives = epoch_logs.check_objectives(objectives, mode)
         if patience < 1:
             raise ValueError(
                 "`patience` must be at least 1 epoch. "

@@ -59,17 +59,7 @@ class ObjectiveMonitor(keras.callbacks.Callback):
         verbose: int = 0,
     ) -> None:
         super().__init__()
-        names = [objectives] if isinstance(objectives, str) else objectives
-        self.objectives = list(names)
-        if not names or len(set(names)) != len(names):
-            raise ValueError(
-                "`objectives` must name at least one objective, each once. "
-                f"Received: objectives={objectives}."
-            )
-        if mode not in ("max", "min"):
-            raise ValueError(
-                f"`mode` must be 'max' or 'min'. Received: mode={mode!r}."
-            )
+        self.objectives = epoch_logs.check_objectives(objectives, mode)
         if not tolerance >= 0.0:
             raise ValueError(
                 "`tolerance` must be at least 0. "

@@ -133,3 +133,28 @@ class Remedy(pydantic.BaseModel):
             training: The model is compiled.
         """
         return []
+
+
+def require_known(
+    key: str, names: Collection[str] | None, known: Collection[str], kind: str
+) -> None:
+    """Refuses names in a remedy's section that stand for nothing.
+
+    Args:
+        key: The section's key that holds them.
+        names: What was given; None for nothing.
+        known: What there is.
+        kind: What they should name, in one word.
+
+    Raises:
+        ValueError: A name is unknown. One line, without a full stop.
+
+    Example:
+    >>> require_known("tables", ["user"], ["user", "item"], "table")
+    """
+    unknown = sorted(set(names or ()) - set(known))
+    if unknown:
+        raise ValueError(
+            f"`{key}` names `{unknown[0]}`, which is no {kind}; {kind}s are "
+            f"{', '.join(sorted(known))}"
+        )

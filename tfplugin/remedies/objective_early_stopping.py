@@ -52,12 +52,7 @@ class ObjectiveEarlyStopping(base.Remedy):
         Raises:
             ValueError: A name is unknown.
         """
-        unknown = sorted(set(self.objectives or ()) - set(objectives))
-        if unknown:
-            raise ValueError(
-                f"`objectives` names `{unknown[0]}`, which is no label; "
-                f"labels are {', '.join(sorted(objectives))}"
-            )
+        base.require_known("objectives", self.objectives, objectives, "label")
 
     def losses(
         self, training: base.Training, losses: "base.Losses"

@@ -47,12 +47,7 @@ class TableChoice(base.Remedy):
         Raises:
             ValueError: A name is unknown.
         """
-        unknown = sorted(set(self.tables or ()) - set(tables))
-        if unknown:
-            raise ValueError(
-                f"`tables` names `{unknown[0]}`, which is no table; tables "
-                f"are {', '.join(sorted(tables))}"
-            )
+        base.require_known("tables", self.tables, tables, "table")
 
     def chosen(self, training: base.Training) -> "list[keras.Layer] | None":
         """The embedding layers of the chosen tables.
