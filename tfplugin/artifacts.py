@@ -146,6 +146,11 @@ class WorkFolder:
         return self.path / "calibration.json"
 
     @property
+    def best_epoch(self) -> pathlib.Path:
+        """`best_epoch.json`: which epoch is exported as the best so far."""
+        return self.path / "best_epoch.json"
+
+    @property
     def model(self) -> pathlib.Path:
         """`model/`: SavedModels, one folder a version."""
         return self.path / "model"

@@ -1,124 +1,20 @@
-import pathlib
+import resource
 import subprocess
 import sys
 import textwrap
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
 from tests.support import datasets
-from tests.support import experiments
+from tests.support import exported
 from tfplugin import export
-from tfplugin import training
+from tfplugin import layers
+from tfplugin import schema as schema_lib
 from tfplugin.errors import InputError
-
-ROWS = [
-    *experiments.rows(20, seed=9),
-    {"user": 10**15, "city": "nowhere", "tags": [], "price": None},
-    {"user": None, "city": None, "tags": ["t0", "?", ""], "price": -3.0},
-]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    config, work = experiments.make(
-        tmp_path_factory.mktemp("export"), "training.epochs=1"
-    )
-    training.train(config, work)
-    loaded = training.load(work)
-    export.save(loaded.model, work.model / "3", loaded.dataset.schema)
-    return work, loaded
-
-
-def _raw(rows):
-    width = max([len(r["tags"]) for r in rows] + [1])
-    tags = [r["tags"] + ["padding"] * (width - len(r["tags"])) for r in rows]
-    return {
-        "user": tf.constant(
-            [-(2**63) if r["user"] is None else r["user"] for r in rows],
-            tf.int64,
-        ),
-        "city": tf.constant([r["city"] or "" for r in rows]),
-        "tags": tf.reshape(tf.constant(tags, tf.string), [len(rows), width]),
-        "tags_length": tf.constant([len(r["tags"]) for r in rows], tf.int64),
-        "price": tf.constant(
-            [np.nan if r["price"] is None else r["price"] for r in rows],
-            tf.float32,
-        ),
-    }
-
-
-def _expected(loaded, rows):
-    raw = _raw(rows)
-    lengths = raw.pop("tags_length")
-    features = raw | {
-        "tags": tf.RaggedTensor.from_tensor(raw["tags"], lengths),
-        "position": tf.ones([len(rows)], tf.int64),
-    }
-    logits = loaded.model(features, training=False)
-    return {
-        name: 1 / (1 + np.exp(-np.asarray(value)[:, 0].astype("float64")))
-        for name, value in logits.items()
-    }
-
-
-def test_both_signatures_answer_as_the_model_does(trained):
-    work, loaded = trained
-    signatures = tf.saved_model.load(str(work.model / "3")).signatures
-    expected = _expected(loaded, ROWS)
-    by_name = signatures["serving_default"](**_raw(ROWS))
-    examples = tf.constant([datasets._example(row) for row in ROWS])
-    by_example = signatures["examples"](examples=examples)
-    assert set(by_name) == {"click", "buy"}
-    for name, probability in expected.items():
-        assert by_name[name].shape == (len(ROWS),)
-        np.testing.assert_allclose(by_name[name], probability, rtol=1e-5)
-        np.testing.assert_allclose(by_example[name], probability, rtol=1e-5)
-
-
-def test_an_answer_does_not_depend_on_its_batch(trained):
-    work, _ = trained
-    serve = tf.saved_model.load(str(work.model / "3")).signatures[
-        "serving_default"
-    ]
-    together = serve(**_raw(ROWS))["click"].numpy()
-    alone = [serve(**_raw([row]))["click"].numpy()[0] for row in ROWS]
-    np.testing.assert_allclose(together, alone, rtol=1e-6)
-
-
-def test_an_empty_batch(trained):
-    work, _ = trained
-    signatures = tf.saved_model.load(str(work.model / "3")).signatures
-    empty = signatures["examples"](examples=tf.constant([], tf.string))
-    assert empty["click"].shape == (0,)
-    empty = {k: v[:0] for k, v in _raw(ROWS).items()}
-    assert signatures["serving_default"](**empty)["click"].shape == (0,)
-
-
-def test_training_only_features_are_not_asked_for(trained):
-    work, _ = trained
-    signature = tf.saved_model.load(str(work.model / "3")).signatures[
-        "serving_default"
-    ]
-    specs = signature.structured_input_signature[1]
-    assert set(specs) == {"user", "city", "tags", "tags_length", "price"}
-    assert specs["tags"].shape.as_list() == [None, None]
-
-
-@pytest.mark.parametrize("lengths", [[4], [-1]])
-def test_lengths_that_do_not_fit_are_errors(trained, lengths):
-    work, _ = trained
-    serve = tf.saved_model.load(str(work.model / "3")).signatures[
-        "serving_default"
-    ]
-    raw = _raw(ROWS[:1]) | {
-        "tags": tf.constant([["a", "b", "c"]]),
-        "tags_length": tf.constant(lengths, tf.int64),
-    }
-    with pytest.raises(tf.errors.InvalidArgumentError, match="tags_length"):
-        serve(**raw)
+from tfplugin.export import export_record
 
 
 def test_tables_are_written_once(trained):
@@ -132,15 +28,47 @@ def test_tables_are_written_once(trained):
     assert size < weights * 1.02 + 4096
 
 
+def test_vocabularies_are_written_once(tmp_path):
+    ids = np.arange(2000) * 7919
+    model, schema = _model(layers.VocabularyMapping(ids, name="user_rows"))
+    path = export.save(model, tmp_path / "1", schema, scores={"s": "2 * buy"})
+    assets = [f.stat().st_size for f in (path / "assets").iterdir()]
+    assert len(assets) == 1
+    assert assets[0] < 8 * len(ids) + 1000
+    assert (path / "saved_model.pb").stat().st_size < 300_000
+
+
 def test_a_version_is_not_changed_unless_told(trained):
     work, loaded = trained
     schema = loaded.dataset.schema
     with pytest.raises(InputError, match="--overwrite"):
         export.save(loaded.model, work.model / "3", schema)
-    export.save(loaded.model, work.model / "3", schema, overwrite=True)
     assert export.next_version(work.model) == 4
     assert export.next_version(work.path / "nothing") == 1
     assert [p.name for p in work.model.iterdir()] == ["3"]
+
+
+def test_a_version_is_replaced_whole(tmp_path):
+    model, schema = _model(layers.HashMapping(10, name="user_rows"))
+    path = export.save(model, tmp_path / "1", schema)
+    (path / "left_over").write_text("")
+    export.save(model, path, schema, overwrite=True)
+    assert not (path / "left_over").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["1"]
+
+
+def test_a_failure_leaves_the_former_version(tmp_path):
+    model, schema = _model(layers.HashMapping(10, name="user_rows"))
+    path = export.save(model, tmp_path / "1", schema)
+    before = (path / "saved_model.pb").read_bytes()
+
+    user = keras.Input((), dtype="int64", name="user")
+    vector = layers.Embedding(10, 1)(user)
+    broken = keras.Model({"user": user}, {"buy": _Fails()(vector)})
+    with pytest.raises(RuntimeError, match="outside of training"):
+        export.save(broken, path, schema, overwrite=True)
+    assert (path / "saved_model.pb").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["1"]
 
 
 def test_it_loads_in_a_process_without_this_package(trained, tmp_path):
@@ -159,8 +87,8 @@ def test_it_loads_in_a_process_without_this_package(trained, tmp_path):
         assert "tfplugin" not in sys.modules
         """
     )
-    examples = np.array([datasets._example(row) for row in ROWS], object)
-    np.save(tmp_path / "in.npy", examples)
+    examples = [datasets._example(row) for row in exported.ROWS]
+    np.save(tmp_path / "in.npy", np.array(examples, object))
     moved = tmp_path / "moved" / "3"
     moved.parent.mkdir()
     (work.model / "3").rename(moved)
@@ -181,19 +109,104 @@ def test_it_loads_in_a_process_without_this_package(trained, tmp_path):
     finally:
         moved.rename(work.model / "3")
     np.testing.assert_allclose(
-        np.load(tmp_path / "out.npy"), _expected(loaded, ROWS)["click"], 1e-5
+        np.load(tmp_path / "out.npy"),
+        exported.expected(loaded.model, exported.ROWS)["click"],
+        1e-5,
     )
 
 
-def test_stock_operators_only(trained):
-    work, _ = trained
-    content = pathlib.Path(work.model / "3" / "saved_model.pb").read_bytes()
-    saved = saved_model_pb2.SavedModel.FromString(content)
-    names = {
-        node.op
-        for meta in saved.meta_graphs
-        for function in meta.graph_def.library.function
-        for node in function.node_def
+def test_the_record_says_what_is_there(trained, signatures):
+    work, loaded = trained
+    record = export_record.read(work.model / "3")
+    assert record["labels"] == ["click", "buy"]
+    assert set(record["signatures"]) == set(signatures)
+    assert record["signatures"]["classify_buy"] == {
+        "method": "tensorflow/serving/classify",
+        "inputs": {"inputs": {"dtype": "string", "shape": [None]}},
+        "outputs": {
+            "classes": {"dtype": "string", "shape": [None, 2]},
+            "scores": {"dtype": "float32", "shape": [None, 2]},
+        },
     }
-    assert "LookupTableFindV2" in names
-    assert not names & {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
+    assert record["signatures"]["scores"]["inputs"]["tags"] == {
+        "dtype": "string",
+        "shape": [None, None],
+    }
+    city = record["tables"]["city"]
+    assert (city["rows"], city["dim"], city["dtype"]) == (6, 4, "float32")
+    assert city["bytes"] == city["bytes_before"] == 6 * 4 * 4
+    assert set(record["tables"]) == {"user", "city", "tags", "position"}
+    assert record["size_report"] is None
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"version": 0}'])
+def test_a_record_that_cannot_be_read(tmp_path, content):
+    path = tmp_path / export_record.RECORD
+    path.parent.mkdir()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match="Export it again"):
+        export_record.read(tmp_path)
+
+
+def test_tables_written_smaller(tmp_path):
+    model, schema = _model(layers.HashMapping(1000, name="user_rows"), dim=16)
+    smaller = export.SmallerTables(
+        {"default": export.TableCompression(dtype="int8")}
+    )
+    path = export.save(model, tmp_path / "1", schema, compressed=smaller)
+    table = export_record.read(path)["tables"]["user"]
+    assert table["dtype"] == "int8"
+    assert table["bytes"] == 1001 * 18
+    size = sum(f.stat().st_size for f in (path / "variables").iterdir())
+    assert size < 1001 * 18 + 8192
+    ids = tf.constant([3, 4, 3], tf.int64)
+    loaded = tf.saved_model.load(str(path)).signatures
+    vectors = loaded["embeddings_user"](ids=ids)["embeddings"]
+    trained = model.get_layer("shelf")(ids)
+    np.testing.assert_allclose(vectors, trained, atol=0.001)
+    assert np.any(np.asarray(vectors) != np.asarray(trained))
+
+
+def test_a_disk_that_is_full_is_one_line(tmp_path):
+    model, schema = _model(layers.HashMapping(10_000, name="user_rows"))
+    path = export.save(model, tmp_path / "1", schema)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(InputError, match="File too large. Nothing was"):
+            export.save(model, path, schema, overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    tf.saved_model.load(str(path))
+    assert [p.name for p in tmp_path.iterdir()] == ["1"]
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path):
+    model, schema = _model(layers.HashMapping(10, name="user_rows"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Nothing was exported"):
+        export.save(model, tmp_path / "file" / "1", schema)
+
+
+class _Fails(keras.layers.Layer):
+    """Fails in an export alone."""
+
+    def call(self, inputs, training=None):
+        if not isinstance(inputs, keras.KerasTensor) and training is False:
+            raise RuntimeError("no answer outside of training")
+        return inputs
+
+
+def _model(mapping, dim=4):
+    """A model of one table and one objective, and its schema."""
+    user = keras.Input((), dtype="int64", name="user")
+    vectors = layers.Embedding(
+        embedding_dim=dim, id_mapping=mapping, seed=1, name="shelf"
+    )(user)
+    logit = keras.layers.Dense(1, name="buy")(vectors)
+    schema = schema_lib.Schema(
+        id_features={"user": schema_lib.IdFeature(dtype="int64", table="user")},
+        labels=("buy",),
+    )
+    return keras.Model({"user": user}, {"buy": logit}), schema

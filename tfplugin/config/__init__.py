@@ -11,6 +11,9 @@ from tfplugin.config.dataset import NegativesConfig
 from tfplugin.config.drift import DriftConfig
 from tfplugin.config.drift import DriftThresholds
 from tfplugin.config.experiment import ExperimentConfig
+from tfplugin.config.export import ExportBounds
+from tfplugin.config.export import ExportConfig
+from tfplugin.config.export import ExportTableConfig
 from tfplugin.config.job import AppendConfig
 from tfplugin.config.job import JobConfig
 from tfplugin.config.joins import EventsJoin
@@ -42,6 +45,9 @@ __all__ = [
     "DriftThresholds",
     "EventsJoin",
     "ExperimentConfig",
+    "ExportBounds",
+    "ExportConfig",
+    "ExportTableConfig",
     "FeatureConfig",
     "IdFeatureConfig",
     "JobConfig",

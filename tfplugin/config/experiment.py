@@ -10,6 +10,7 @@ from tfplugin import schema
 from tfplugin.config import columns
 from tfplugin.config.dataset import DatasetConfig
 from tfplugin.config.drift import DriftConfig
+from tfplugin.config.export import ExportConfig
 from tfplugin.config.job import AppendConfig
 from tfplugin.config.job import JobConfig
 from tfplugin.config.recommend import RecommendConfig
@@ -45,6 +46,7 @@ class ExperimentConfig(Section):
         job: How preprocessing runs.
         drift: How far apart two datasets may be.
         recommend: What `tfplugin recommend` may spend.
+        export: What `tfplugin export` writes.
     """
 
     name: str
@@ -68,6 +70,7 @@ class ExperimentConfig(Section):
     job: JobConfig = JobConfig()
     drift: DriftConfig = DriftConfig()
     recommend: RecommendConfig = RecommendConfig()
+    export: ExportConfig = ExportConfig()
 
     @pydantic.field_validator("labels", mode="before")
     @classmethod
@@ -109,7 +112,14 @@ class ExperimentConfig(Section):
                     f"training.loss_weights names `{objective}`, which is no "
                     f"label; labels are {_listed(self.labels)}"
                 )
+        best = self.training.export_best
+        if best is not None and best not in self.labels:
+            raise ValueError(
+                f"training.export_best names `{best}`, which is no label; "
+                f"labels are {_listed(self.labels)}"
+            )
         self._check_remedies()
+        self.export.check(self.id_tables(), self.labels)
         for counted in self.training.tables.counts.weights:
             if counted != OCCURRENCES and counted not in self.labels:
                 raise ValueError(

@@ -86,6 +86,9 @@ class TrainingConfig(Section):
         calibration: How each objective's probabilities are calibrated on
             the validation split after training: `none`, `platt` or
             `isotonic`.
+        export_best: Objective whose best epoch by validation AUC is exported
+            as the next version of the model while training goes on; null for
+            none.
         verify_checksums: Whether every shard's checksum is compared before
             it is read.
     """
@@ -102,6 +105,7 @@ class TrainingConfig(Section):
     loss_weights: dict[str, Annotated[float, pydantic.Field(ge=0)]] = {}
     telemetry: bool = True
     calibration: Literal["none", "platt", "isotonic"] = "none"
+    export_best: str | None = None
     verify_checksums: bool = True
 
     @pydantic.model_validator(mode="after")

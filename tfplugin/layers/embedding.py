@@ -1,5 +1,6 @@
 """An embedding table that is read, trained and reset by the row."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,6 +10,8 @@ from tfplugin.layers import bags
 from tfplugin.layers import id_mapping as id_mappings
 from tfplugin.layers import kernel_lookup
 from tfplugin.layers import table_rows
+
+_Gather = Callable[[tf.Tensor], tf.Tensor]
 
 
 @keras.saving.register_keras_serializable(package="tfplugin")
@@ -97,6 +100,7 @@ class Embedding(keras.layers.Layer):
         self.seed = int(drawn)
         self._starts_at_zero = False
         self._pretrained_rows: Any = None
+        self._stand_in: _Gather | None = None
         self._check_arguments()
 
     @property
@@ -164,6 +168,20 @@ class Embedding(keras.layers.Layer):
             rows: An object with a method `fill(table)`, or None.
         """
         self._pretrained_rows = rows
+
+    def set_stand_in(self, gather: _Gather | None) -> None:
+        """Says where rows are read outside of training, as in an export.
+
+        Args:
+            gather: From rows, any shape, to vectors; None for the table.
+
+        Example:
+        >>> layer = Embedding(10, 2, seed=1)
+        >>> layer.set_stand_in(lambda rows: tf.ones([*rows.shape, 2]))
+        >>> layer(tf.constant([3])).numpy().tolist()
+        [[1.0, 1.0]]
+        """
+        self._stand_in = gather
 
     def call(
         self, ids: Any, weights: Any = None, training: bool | None = None
@@ -265,7 +283,7 @@ class Embedding(keras.layers.Layer):
             )
         if training and distinct and weights is None:
             return bags.reduce_distinct(
-                lambda distinct_rows: self._lookup(distinct_rows, False),
+                self._gather,
                 bags.as_ragged(rows),
                 combiner,
                 fill_empty=fill_empty,
@@ -281,9 +299,17 @@ class Embedding(keras.layers.Layer):
             return kernel_lookup.gather(
                 library, self.embeddings.value, rows, self.name
             )
+        in_place = self._stand_in is None or training
+        return self._gather(rows, None if in_place else self._stand_in)
+
+    def _gather(
+        self, rows: tf.Tensor, stand_in: _Gather | None = None
+    ) -> tf.Tensor:
         if self.id_mapping is None:
             with tf.control_dependencies([self._assert_in_table(rows)]):
                 rows = tf.identity(rows)
+        if stand_in is not None:
+            return stand_in(rows)
         # `keras.ops.take` would read the whole table, and its gradient with
         # it; gathering from the tf.Variable reads the rows.
         return tf.gather(self.embeddings.value, rows)

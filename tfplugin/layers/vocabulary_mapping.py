@@ -161,8 +161,24 @@ class VocabularyMapping(id_mapping.IdMapping):
         rows = self.lookup_table.lookup(ids)
         if self.num_oov_buckets == 1:
             return rows
-        oov = hashing.hash_buckets(ids, self.num_oov_buckets, self.seed) + 1
-        return tf.where(rows < 0, oov, rows)
+        return tf.where(rows < 0, self.oov_rows(ids), rows)
+
+    def oov_rows(self, ids: tf.Tensor) -> tf.Tensor:
+        """Rows that ids would have if they were not in the vocabulary.
+
+        Args:
+            ids: Dense tensor of dtype `id_dtype`, any shape.
+
+        Returns:
+            int64 tensor of rows, the same shape, from 1 to
+            `num_oov_buckets`.
+
+        Example:
+        >>> mapping = VocabularyMapping([30, 10, 20])
+        >>> mapping.oov_rows(tf.constant([10, 99], tf.int64)).numpy().tolist()
+        [1, 1]
+        """
+        return hashing.hash_buckets(ids, self.num_oov_buckets, self.seed) + 1
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, without the vocabulary."""
@@ -216,6 +232,40 @@ class VocabularyMapping(id_mapping.IdMapping):
         """
         with self._loaded_table().exporting() as trackables:
             yield trackables
+
+    @contextmanager
+    def mapping_by(
+        self, keys: tf.Tensor, last_row: int | None = None
+    ) -> Iterator[None]:
+        """Maps by another vocabulary; an export's, with fewer ids.
+
+        `exporting` inside the `with` writes that vocabulary.
+
+        Args:
+            keys: Ids in row order, of dtype `id_dtype`, shape (n,).
+            last_row: Ids whose row would come after it share it; None for a
+                row of its own for each.
+
+        Yields:
+            Nothing; what is traced inside maps by `keys`.
+
+        Example:
+        >>> mapping = VocabularyMapping([30, 10, 20])
+        >>> ids = tf.constant([10, 20, 30], tf.int64)
+        >>> with mapping.mapping_by(tf.constant([20, 10, 30], tf.int64), 3):
+        ...     mapping(ids).numpy().tolist()
+        [3, 2, 3]
+        >>> mapping(ids).numpy().tolist()
+        [3, 4, 2]
+        """
+        before = self._loaded_table()
+        self._table = vocabulary_table.VocabularyTable(
+            keys, self.num_oov_buckets, last_row
+        )
+        try:
+            yield
+        finally:
+            self._table = before
 
     def _set_keys(self, keys: tf.Tensor) -> None:
         if keys.dtype.name != self.id_dtype or len(keys) != self.num_ids:

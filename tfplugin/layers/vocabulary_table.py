@@ -28,6 +28,8 @@ class VocabularyTable:
     Args:
         keys: int64 or string, shape (n,), unique, without the missing id.
         num_oov_buckets: Rows between row 0 and that of `keys[0]`.
+        last_row: Keys whose row would come after it share it; None for a row
+            of its own for each.
 
     Example:
     >>> table = VocabularyTable(tf.constant(["b", "a"]), num_oov_buckets=1)
@@ -35,16 +37,25 @@ class VocabularyTable:
     [0, 3, 1]
     """
 
-    def __init__(self, keys: tf.Tensor, num_oov_buckets: int) -> None:
+    def __init__(
+        self,
+        keys: tf.Tensor,
+        num_oov_buckets: int,
+        last_row: int | None = None,
+    ) -> None:
         self.keys = keys
         self.num_oov_buckets = num_oov_buckets
+        self.last_row = last_row
         is_text = keys.dtype == tf.string
         missing = schema.MISSING_STRING if is_text else schema.MISSING_INT64
         # Tables belong to the eager context even if a layer is made while a
         # graph is being traced.
         with tf.init_scope():
             self._initializer = LookupInitializer(
-                keys, tf.constant(missing, keys.dtype), 1 + num_oov_buckets
+                keys,
+                tf.constant(missing, keys.dtype),
+                1 + num_oov_buckets,
+                last_row,
             )
             default = 1 if num_oov_buckets == 1 else -1
             self.lookup_table = tf.lookup.StaticHashTable(
@@ -58,6 +69,8 @@ class VocabularyTable:
         Once it was asked for, `find_table` finds this table by it.
         """
         head = f"{self.keys.dtype.name} {self.num_oov_buckets} "
+        if self.last_row is not None:
+            head += f"{self.last_row} "
         digest = hashlib.sha256(head.encode())
         if self.keys.dtype == tf.string:
             digest.update(self.serialize())
@@ -138,6 +151,8 @@ class LookupInitializer(tf.lookup.KeyValueTensorInitializer):
         keys: int64 or string, shape (n,), unique, without the missing id.
         missing: Scalar of the same dtype: the id of row 0.
         first_row: The row of `keys[0]`.
+        last_row: Keys whose row would come after it share it; None for a row
+            of its own for each.
 
     Example:
     >>> initializer = LookupInitializer(
@@ -149,13 +164,18 @@ class LookupInitializer(tf.lookup.KeyValueTensorInitializer):
     """
 
     def __init__(
-        self, keys: tf.Tensor, missing: tf.Tensor, first_row: int
+        self,
+        keys: tf.Tensor,
+        missing: tf.Tensor,
+        first_row: int,
+        last_row: int | None = None,
     ) -> None:
         # The base is told the dtypes only; `initialize` below adds the keys.
         super().__init__(missing[tf.newaxis], tf.zeros((1,), tf.int64))
         self.keys = keys
         self.missing = missing
         self.first_row = first_row
+        self.last_row = last_row
         self.asset: tf.saved_model.Asset | None = None
 
     def initialize(self, table: tf.lookup.StaticHashTable) -> tf.Operation:
@@ -175,6 +195,8 @@ class LookupInitializer(tf.lookup.KeyValueTensorInitializer):
             keys = tf.io.parse_tensor(content, keys.dtype)
         num_keys = tf.size(keys, out_type=tf.int64)
         rows = tf.range(self.first_row, self.first_row + num_keys)
+        if self.last_row is not None:
+            rows = tf.minimum(rows, tf.constant(self.last_row, tf.int64))
         return tf.raw_ops.InitializeTableV2(
             table_handle=table.resource_handle,
             keys=tf.concat([self.missing[tf.newaxis], keys], axis=0),

@@ -4,5 +4,6 @@ from tfplugin.training.experiment import Experiment
 from tfplugin.training.experiment import assemble
 from tfplugin.training.experiment import load
 from tfplugin.training.experiment import train
+from tfplugin.training.exporting import export
 
-__all__ = ["Experiment", "assemble", "load", "train"]
+__all__ = ["Experiment", "assemble", "export", "load", "train"]

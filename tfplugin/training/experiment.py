@@ -16,6 +16,7 @@ from tfplugin import config as config_lib
 from tfplugin import data
 from tfplugin import models
 from tfplugin.errors import InputError
+from tfplugin.training import best_epoch
 from tfplugin.training import calibrating
 from tfplugin.training import checkpoints
 from tfplugin.training import chunks
@@ -205,7 +206,12 @@ def train(
         work.refuse_trained()
     experiment, beginning = _begin(config, work, earlier, warm_start)
     if earlier is None:
-        for stale in (work.checkpoints, work.logs, work.history):
+        for stale in (
+            work.checkpoints,
+            work.logs,
+            work.history,
+            work.best_epoch,
+        ):
             artifacts.remove(stale)
     saved = _checkpoints(experiment)
     first_epoch = saved.restore() if earlier else 0
@@ -247,6 +253,9 @@ def train(
                     *extra_callbacks(experiment),
                     *([watcher] if watcher else []),
                     monitor,
+                    # An export that is cut off is done again on resume, since
+                    # its epoch is: the checkpoint is saved by the recorder.
+                    *best_epoch.exporters(experiment),
                     recorder,
                 ],
             )

@@ -258,6 +258,8 @@ def check_same_dataset(
 
 def _comparable(config: config_lib.ExperimentConfig) -> dict[str, Any]:
     values = config.model_dump(mode="json")
+    # What is exported in the end changes no step of the training.
+    del values["export"]
     training = values.pop("training")
     if config.training.chunks != "in_order":
         del training["epochs"]
