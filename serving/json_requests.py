@@ -5,21 +5,20 @@ and, beyond it, the literal NaN, by which a request says that a number is
 missing. Infinity, which nothing means, is refused.
 """
 
-import base64
-import binascii
 import json
 import math
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from serving import json_values
 from serving import request_error
 
-_BASE64_KEY = "b64"
-# TensorFlow makes no tensor of more axes.
-_MAX_RANK = 253
+# NumPy makes no array of more axes.
+_MAX_RANK = 64
 # Binary digits of a floating-point type: integers up to 2^digits are exact.
 _FLOAT_DIGITS = {
     tf.float64: 53,
@@ -29,8 +28,39 @@ _FLOAT_DIGITS = {
 }
 
 
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Parses a body as a JSON object in which NaN may stand.
+
+    Args:
+        body: The body, UTF-8.
+
+    Raises:
+        RequestError: `INVALID_ARGUMENT` for anything else, or if
+            `signature_name` is there and no string.
+
+    Example:
+    >>> parse_object(b'{"signature_name": "s"}')
+    {'signature_name': 's'}
+    """
+    try:
+        document = json.loads(body, parse_constant=_parse_constant)
+    # A ValueError is also what bad UTF-8 and endless integers raise.
+    except (ValueError, RecursionError) as error:
+        raise request_error.RequestError.invalid(
+            f"JSON Parse error: {error}"
+        ) from error
+    if not isinstance(document, dict):
+        raise request_error.RequestError.invalid("JSON Value: Is not object")
+    name = document.get("signature_name", "")
+    if not isinstance(name, str) or not name.isprintable():
+        raise request_error.RequestError.invalid(
+            "'signature_name' key must be a string value."
+        )
+    return document
+
+
 def parse_request(body: bytes) -> dict[str, Any]:
-    """Parses the body of a predict request as JSON in which NaN may stand.
+    """Parses the body of a predict request.
 
     Args:
         body: The body, UTF-8.
@@ -45,19 +75,7 @@ def parse_request(body: bytes) -> dict[str, Any]:
     >>> parse_request(b'{"instances": [1, 2]}')
     {'instances': [1, 2]}
     """
-    try:
-        document = json.loads(body, parse_constant=_parse_constant)
-    # A ValueError is also what bad UTF-8 and endless integers raise.
-    except (ValueError, RecursionError) as error:
-        raise request_error.RequestError.invalid(
-            f"JSON Parse error: {error}"
-        ) from error
-    if not isinstance(document, dict):
-        raise request_error.RequestError.invalid("JSON Value: Is not object")
-    if not isinstance(document.get("signature_name", ""), str):
-        raise request_error.RequestError.invalid(
-            "'signature_name' key must be a string value."
-        )
+    document = parse_object(body)
     forms = {"instances", "inputs"} & set(document)
     if not forms:
         raise request_error.RequestError.invalid(
@@ -71,9 +89,9 @@ def parse_request(body: bytes) -> dict[str, Any]:
     return document
 
 
-def tensors_from_rows(
+def arrays_from_rows(
     instances: Any, specs: Mapping[str, tf.TensorSpec]
-) -> dict[str, tf.Tensor]:
+) -> dict[str, np.ndarray]:
     """Reads the row form: one JSON value or object for every example.
 
     Args:
@@ -82,14 +100,14 @@ def tensors_from_rows(
         specs: The signature's inputs by name.
 
     Returns:
-        One tensor for every input, of batch size `len(instances)`.
+        One array for every input, of batch size `len(instances)`.
 
     Raises:
         RequestError: `INVALID_ARGUMENT`; names the instance and the input.
 
     Example:
     >>> specs = {"age": tf.TensorSpec([None], tf.int64)}
-    >>> tensors_from_rows([{"age": 18}, {"age": 65}], specs)["age"].numpy()
+    >>> arrays_from_rows([{"age": 18}, {"age": 65}], specs)["age"]
     array([18, 65])
     """
     if not isinstance(instances, list):
@@ -100,19 +118,19 @@ def tensors_from_rows(
         raise request_error.RequestError.invalid(
             "No values in 'instances' array"
         )
-    if _is_object(instances[0]):
+    if json_values.is_object(instances[0]):
         columns = _columns_of_objects(instances, specs)
     else:
         columns = _column_of_values(instances, specs)
     return {
-        name: _to_tensor(name, columns[name], spec)
+        name: _to_array(name, columns[name], spec)
         for name, spec in specs.items()
     }
 
 
-def tensors_from_columns(
+def arrays_from_columns(
     inputs: Any, specs: Mapping[str, tf.TensorSpec]
-) -> dict[str, tf.Tensor]:
+) -> dict[str, np.ndarray]:
     """Reads the column form: one JSON value for every input.
 
     Args:
@@ -121,17 +139,17 @@ def tensors_from_columns(
         specs: The signature's inputs by name.
 
     Returns:
-        One tensor for every input.
+        One array for every input; strings as objects of type bytes.
 
     Raises:
         RequestError: `INVALID_ARGUMENT`; names the input.
 
     Example:
     >>> specs = {"name": tf.TensorSpec([None], tf.string)}
-    >>> tensors_from_columns([{"b64": "YQ=="}, "b"], specs)["name"].numpy()
+    >>> arrays_from_columns([{"b64": "YQ=="}, "b"], specs)["name"]
     array([b'a', b'b'], dtype=object)
     """
-    if not _is_object(inputs):
+    if not json_values.is_object(inputs):
         if len(specs) != 1:
             raise request_error.RequestError.invalid(
                 "inputs is a plain value/list, but expecting an object as "
@@ -150,7 +168,7 @@ def tensors_from_columns(
                 f"The signature takes: {_names(specs)}."
             )
     return {
-        name: _to_tensor(name, inputs[name], spec)
+        name: _to_array(name, inputs[name], spec)
         for name, spec in specs.items()
     }
 
@@ -165,24 +183,12 @@ def _names(names: Mapping[str, Any]) -> str:
     return ",".join(sorted(names))
 
 
-def _is_base64(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and set(value) == {_BASE64_KEY}
-        and isinstance(value[_BASE64_KEY], str)
-    )
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict) and not _is_base64(value)
-
-
 def _columns_of_objects(
     instances: list[Any], specs: Mapping[str, tf.TensorSpec]
 ) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {name: [] for name in specs}
     for index, instance in enumerate(instances):
-        if not _is_object(instance):
+        if not json_values.is_object(instance):
             raise request_error.RequestError.invalid(
                 f"Expecting object but got value/list at item {index} of "
                 "input list"
@@ -207,7 +213,7 @@ def _column_of_values(
             f"multiple input tensors required: {_names(specs)}"
         )
     for index, instance in enumerate(instances):
-        if _is_object(instance):
+        if json_values.is_object(instance):
             raise request_error.RequestError.invalid(
                 f"Expecting value/list but got object at item {index} of "
                 "input list"
@@ -215,7 +221,7 @@ def _column_of_values(
     return {next(iter(specs)): instances}
 
 
-def _to_tensor(name: str, value: Any, spec: tf.TensorSpec) -> tf.Tensor:
+def _to_array(name: str, value: Any, spec: tf.TensorSpec) -> np.ndarray:
     shape = _shape(value)
     if shape == [0] and (spec.shape.rank or 0) > 1:
         # JSON cannot say that the rows of an empty batch are lists.
@@ -223,12 +229,33 @@ def _to_tensor(name: str, value: Any, spec: tf.TensorSpec) -> tf.Tensor:
     _check_rank(name, len(shape), spec)
     try:
         leaves = list(_leaves(value, _shape(value)))
-        flat = [_scalar(leaf, spec.dtype) for leaf in leaves]
+        flat = _plain(leaves, spec.dtype)
+        if flat is None:
+            flat = np.empty(len(leaves), spec.dtype.as_numpy_dtype)
+            for index, leaf in enumerate(leaves):
+                flat[index] = _scalar(leaf, spec.dtype)
     except ValueError as error:
         raise request_error.RequestError.invalid(
             f"Input `{name}`: {error}"
         ) from error
-    return tf.reshape(tf.constant(flat, spec.dtype, [len(flat)]), shape)
+    return flat.reshape(shape)
+
+
+def _plain(leaves: list[Any], dtype: tf.DType) -> np.ndarray | None:
+    """Reads all at once what needs no look at each; None for anything else."""
+    types = set(map(type, leaves))
+    if dtype == tf.int64 and types == {int}:
+        try:
+            return np.array(leaves, np.int64)
+        except OverflowError:
+            return None
+    if dtype == tf.float32 and types == {float}:
+        array = np.array(leaves, np.float64)
+        # False for NaN as well, which is a missing number.
+        if (np.abs(array) > tf.float32.max).any():
+            return None
+        return array.astype(np.float32)
+    return None
 
 
 def _check_rank(name: str, rank: int, spec: tf.TensorSpec) -> None:
@@ -279,7 +306,7 @@ def _leaves(value: Any, shape: list[int]) -> Iterator[Any]:
 
 def _scalar(value: Any, dtype: tf.DType) -> Any:
     if dtype == tf.string:
-        return _string(value)
+        return json_values.to_bytes(value)
     if dtype.is_bool and isinstance(value, bool):
         return value
     # To Python, True is an integer.
@@ -291,7 +318,8 @@ def _scalar(value: Any, dtype: tf.DType) -> Any:
     if dtype in _FLOAT_DIGITS and number:
         return _floating(value, dtype)
     raise ValueError(
-        f"JSON {_json_type(value)} is not of expected type: {dtype.name}"
+        f"JSON {json_values.json_type(value)} is not of expected type: "
+        f"{dtype.name}"
     )
 
 
@@ -308,30 +336,3 @@ def _floating(value: int | float, dtype: tf.DType) -> float:
             "loss of precision."
         )
     return float(value)
-
-
-def _string(value: Any) -> bytes:
-    if isinstance(value, str):
-        try:
-            return value.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError("a string holds half of a character.") from error
-    if not _is_base64(value):
-        raise ValueError(
-            f"JSON {_json_type(value)} is not of expected type: string"
-        )
-    encoded = value[_BASE64_KEY]
-    try:
-        # As in TensorFlow Serving, the padding may be left out.
-        return base64.b64decode(
-            encoded + "=" * (-len(encoded) % 4), validate=True
-        )
-    except (ValueError, binascii.Error) as error:
-        raise ValueError("unable to base64 decode.") from error
-
-
-def _json_type(value: Any) -> str:
-    if value is None:
-        return "null"
-    names = {bool: "boolean", str: "string", list: "list", dict: "object"}
-    return names.get(type(value), f"number {value}")

@@ -1,40 +1,68 @@
-"""gRPC: ModelService."""
+"""ModelService: what each of its methods answers."""
 
-import grpc
 from tensorflow_serving.apis import get_model_status_pb2
-from tensorflow_serving.apis import model_service_pb2_grpc
+from tensorflow_serving.apis import model_management_pb2
 
-from serving import prediction_service
+from serving import calls as calls_lib
 from serving import request_error
-from serving import servable_manager
+from tfplugin import errors
 
 
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """GetModelStatus; every other method is UNIMPLEMENTED.
+class ModelService:
+    """GetModelStatus and HandleReloadConfigRequest.
+
+    A method is a coroutine from the request to the response, as in
+    `PredictionService`.
 
     Args:
-        manager: What is loaded.
-
-    Example:
-    >>> class Nothing:
-    ...     name, version = "ctr", 1
-    >>> service = ModelService(servable_manager.ServableManager(Nothing()))
-    >>> hasattr(service, "GetModelStatus")
-    True
+        calls: Runs the requests.
     """
 
-    def __init__(self, manager: servable_manager.ServableManager) -> None:
-        self._manager = manager
+    def __init__(self, calls: calls_lib.Calls) -> None:
+        self._calls = calls
 
-    def GetModelStatus(
+    async def GetModelStatus(
         self,
         request: get_model_status_pb2.GetModelStatusRequest,
-        context: grpc.ServicerContext,
+        call: calls_lib.Call,
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """Answers a GetModelStatus call: which versions are available."""
+        """Returns the state of a model's versions.
+
+        Args:
+            request: The model, and optionally one version or label.
+            call: The request's record.
+        """
+        if not request.HasField("model_spec"):
+            raise request_error.RequestError.invalid("Missing ModelSpec")
+        self._calls.enter(call, request.model_spec)
+        return self._calls.manager.status(request.model_spec)
+
+    async def HandleReloadConfigRequest(
+        self,
+        request: model_management_pb2.ReloadConfigRequest,
+        call: calls_lib.Call,
+    ) -> model_management_pb2.ReloadConfigResponse:
+        """Replaces the configuration of what is served.
+
+        Args:
+            request: All models to serve from now on; one that it leaves out
+                is unloaded.
+            call: The request's record.
+
+        Returns:
+            An empty status, which is OK, once all is as configured.
+        """
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise request_error.RequestError.invalid(
+                "ReloadConfigRequest must hold a model_config_list."
+            )
         try:
-            if not request.HasField("model_spec"):
-                raise request_error.RequestError.invalid("Missing ModelSpec")
-            return self._manager.status(request.model_spec)
-        except request_error.RequestError as error:
-            prediction_service.abort(context, error)
+            # Beside the loop, since models are loaded before it returns.
+            await self._calls.run_in_thread(
+                lambda: self._calls.manager.apply(request.config)
+            )
+        except errors.InputError as error:
+            raise request_error.RequestError.invalid(str(error)) from error
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        return response

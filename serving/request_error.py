@@ -1,5 +1,7 @@
 """The error a request is answered with, on either protocol."""
 
+import traceback
+
 import grpc
 import tensorflow as tf
 
@@ -56,3 +58,22 @@ class RequestError(Exception):
         """
         code = _CODES.get(error.error_code, grpc.StatusCode.UNKNOWN)
         return cls(code, error.message)
+
+
+def place_of(error: BaseException) -> str:
+    """Says what kind of error was raised, and where; not its words.
+
+    The words of an error may quote a request, and so have no place in a log.
+
+    Args:
+        error: An error that was raised.
+
+    Example:
+    >>> try:
+    ...     int("secret")
+    ... except ValueError as error:
+    ...     place_of(error).splitlines()[0]
+    'ValueError'
+    """
+    frames = traceback.format_tb(error.__traceback__)
+    return "".join([f"{type(error).__name__}\n", *frames]).rstrip()

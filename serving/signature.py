@@ -1,15 +1,20 @@
 """What one signature of a SavedModel takes and returns."""
 
+import functools
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from serving import request_error
 
 SERVING_DEFAULT = "serving_default"
+
+# What stands behind the name of a list input in that of its lengths.
+_LENGTHS_SUFFIX = "_length"
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,84 @@ dtype=float32.
             _check_tensor(name, spec, received[name])
         self._check_batch(received)
 
+    def check_arrays(self, inputs: Mapping[str, np.ndarray]) -> int:
+        """Refuses arrays that this signature does not take.
+
+        Args:
+            inputs: An array for every input; strings are arrays of objects.
+
+        Returns:
+            The size of the batch; 1 if no input carries one.
+
+        Raises:
+            RequestError: As for `check`.
+
+        Example:
+        >>> spec = tf.TensorSpec([None], tf.int64)
+        >>> signature = Signature("serving_default", {"age": spec}, {})
+        >>> signature.check_arrays({"age": np.array([18, 65])})
+        2
+        """
+        rows = -1
+        fits = len(inputs) == len(self.inputs)
+        for name, dtype, sizes in self._expected:
+            array = inputs.get(name)
+            if array is None or array.dtype != dtype:
+                fits = False
+                break
+            shape = array.shape
+            if sizes is None:
+                continue
+            if len(shape) != len(sizes):
+                fits = False
+                break
+            for size, wanted in zip(shape, sizes, strict=True):
+                if wanted is not None and size != wanted:
+                    fits = False
+            if sizes and sizes[0] is None:
+                if rows == -1:
+                    rows = shape[0]
+                elif rows != shape[0]:
+                    fits = False
+        if not fits:
+            # Slow, and knows what to say.
+            self.check({name: _spec_of(inputs[name]) for name in inputs})
+        return 1 if rows == -1 else rows
+
+    @functools.cached_property
+    def batches(self) -> bool:
+        """Whether every input and output has a row for each of a batch."""
+        specs = [*self.inputs.values(), *self.outputs.values()]
+        return bool(self.inputs) and all(
+            spec.shape.rank and spec.shape[0] is None for spec in specs
+        )
+
+    @functools.cached_property
+    def list_inputs(self) -> Mapping[str, str]:
+        """Inputs that may be widened, with the input of their lengths.
+
+        They have the shape `[-1, -1]` and stand beside a NAME_length; what
+        lies behind a row's length is not looked at. No output may be as wide
+        as such an input.
+        """
+        if any(
+            spec.shape.rank is None or None in spec.shape.as_list()[1:]
+            for spec in self.outputs.values()
+        ):
+            return {}
+        found = {}
+        for name, spec in self.inputs.items():
+            lengths = self.inputs.get(name + _LENGTHS_SUFFIX)
+            if (
+                lengths is not None
+                and lengths.dtype in (tf.int32, tf.int64)
+                and lengths.shape.rank == 1
+                and spec.shape.rank == 2
+                and spec.shape[1] is None
+            ):
+                found[name] = name + _LENGTHS_SUFFIX
+        return found
+
     def check_output_filter(self, names: Iterable[str]) -> None:
         """Refuses outputs that this signature does not return.
 
@@ -103,6 +186,20 @@ dtype=float32.
                     f"duplicate output tensor alias: {name}"
                 )
             seen.add(name)
+
+    @functools.cached_property
+    def _expected(
+        self,
+    ) -> list[tuple[str, np.dtype[Any], tuple[int | None, ...] | None]]:
+        # TensorFlow's own dtypes and shapes take microseconds to compare.
+        return [
+            (
+                name,
+                np.dtype(spec.dtype.as_numpy_dtype),
+                None if spec.shape.rank is None else tuple(spec.shape),
+            )
+            for name, spec in self.inputs.items()
+        ]
 
     def _check_names(self, received: Mapping[str, tf.TensorSpec]) -> None:
         extra = set(received) - set(self.inputs)
@@ -146,6 +243,14 @@ def _specs(infos: Mapping[str, Any]) -> dict[str, tf.TensorSpec]:
         )
         for name, info in sorted(infos.items())
     }
+
+
+def _spec_of(array: np.ndarray) -> tf.TensorSpec:
+    try:
+        return tf.TensorSpec(array.shape, tf.as_dtype(array.dtype))
+    except TypeError:
+        # A dtype TensorFlow has not, and so no signature either.
+        return tf.TensorSpec(array.shape, tf.variant)
 
 
 def _names(names: Iterable[str]) -> str:

@@ -26,11 +26,11 @@ def test_numbers_survive_both_ways(array):
     answer = json.loads(
         json.dumps(json_responses.rows_from_arrays({"x": array}))
     )
-    (tensor,) = json_requests.tensors_from_rows(
+    (tensor,) = json_requests.arrays_from_rows(
         answer["predictions"], specs
     ).values()
     assert tensor.dtype == array.dtype
-    np.testing.assert_array_equal(tensor.numpy(), array)
+    np.testing.assert_array_equal(tensor, array)
 
 
 @settings(deadline=None, max_examples=50)
@@ -42,9 +42,9 @@ def test_columns_and_rows_are_the_same(array):
     if array.dtype == np.float32:
         # Whole numbers of more than 24 bits are refused; decimals are not.
         body = json.loads(json.dumps(body))
-    columns = json_requests.tensors_from_columns(body["inputs"], specs)["x"]
-    rows = json_requests.tensors_from_rows([{"x": v} for v in value], specs)
-    np.testing.assert_array_equal(columns.numpy(), rows["x"].numpy())
+    columns = json_requests.arrays_from_columns(body["inputs"], specs)["x"]
+    rows = json_requests.arrays_from_rows([{"x": v} for v in value], specs)
+    np.testing.assert_array_equal(columns, rows["x"])
 
 
 @settings(deadline=None, max_examples=50)
@@ -58,16 +58,16 @@ def test_columns_and_rows_are_the_same(array):
 def test_any_json_is_a_tensor_or_an_error(value, dtype):
     specs = {"x": tf.TensorSpec(None, dtype)}
     for parse, body in (
-        (json_requests.tensors_from_rows, value),
-        (json_requests.tensors_from_rows, [{"x": value}]),
-        (json_requests.tensors_from_columns, {"x": value}),
+        (json_requests.arrays_from_rows, value),
+        (json_requests.arrays_from_rows, [{"x": value}]),
+        (json_requests.arrays_from_columns, {"x": value}),
     ):
         try:
             tensors = parse(body, specs)
         except request_error.RequestError as error:
             assert error.code.name == "INVALID_ARGUMENT"  # noqa: PT017
         else:
-            assert tensors["x"].dtype == dtype
+            assert tensors["x"].dtype == dtype.as_numpy_dtype
 
 
 def test_float32_has_its_shortest_digits():
@@ -110,14 +110,14 @@ def test_outputs_that_are_no_rows():
 
 def test_base64_without_padding():
     specs = {"x": tf.TensorSpec([None], tf.string)}
-    tensors = json_requests.tensors_from_rows([{"b64": "YQ"}, "b"], specs)
-    assert tensors["x"].numpy().tolist() == [b"a", b"b"]
+    tensors = json_requests.arrays_from_rows([{"b64": "YQ"}, "b"], specs)
+    assert tensors["x"].tolist() == [b"a", b"b"]
 
 
 def test_complex_input_is_refused():
     specs = {"x": tf.TensorSpec([None], tf.complex64)}
     with pytest.raises(request_error.RequestError, match="`x`.*complex64"):
-        json_requests.tensors_from_rows([1.0], specs)
+        json_requests.arrays_from_rows([1.0], specs)
 
 
 def _nested(value, depth):
@@ -132,13 +132,13 @@ def _nested(value, depth):
 def test_deep_lists_are_refused_by_name(depth, value, spec_shape):
     specs = {"x": tf.TensorSpec(spec_shape, tf.int64)}
     if spec_shape is None and depth == 3:
-        tensors = json_requests.tensors_from_columns(_nested(1, 3), specs)
+        tensors = json_requests.arrays_from_columns(_nested(1, 3), specs)
         assert tensors["x"].shape == (1, 1, 1)
         return
     nested = _nested(value, depth)
     for parse, body in (
-        (json_requests.tensors_from_rows, [{"x": nested}]),
-        (json_requests.tensors_from_columns, {"x": nested}),
+        (json_requests.arrays_from_rows, [{"x": nested}]),
+        (json_requests.arrays_from_columns, {"x": nested}),
     ):
         with pytest.raises(
             request_error.RequestError, match="`x` must have.* deep"
@@ -147,7 +147,7 @@ def test_deep_lists_are_refused_by_name(depth, value, spec_shape):
         assert error.value.code.name == "INVALID_ARGUMENT"
 
 
-def test_the_deepest_tensor_of_unknown_rank():
+def test_the_deepest_array_of_unknown_rank():
     specs = {"x": tf.TensorSpec(None, tf.int64)}
-    tensors = json_requests.tensors_from_columns(_nested(1, 253), specs)
-    assert tensors["x"].shape.rank == 253
+    tensors = json_requests.arrays_from_columns(_nested(1, 64), specs)
+    assert tensors["x"].ndim == 64

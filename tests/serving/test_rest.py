@@ -213,11 +213,11 @@ def test_malformed_bodies(http, body, message):
 def test_nan_is_a_missing_number_and_no_integer():
     specs = {"price": tf.TensorSpec([None], tf.float32)}
     body = json_requests.parse_request(b'{"instances": [NaN, 1.5]}')
-    found = json_requests.tensors_from_rows(body["instances"], specs)
+    found = json_requests.arrays_from_rows(body["instances"], specs)
     np.testing.assert_array_equal(found["price"], [np.nan, 1.5])
     specs = {"age": tf.TensorSpec([None], tf.int64)}
     with pytest.raises(request_error.RequestError, match="age.*int64"):
-        json_requests.tensors_from_rows(body["instances"], specs)
+        json_requests.arrays_from_rows(body["instances"], specs)
 
 
 def test_mixed_instances(http, logarithm_server):
@@ -253,7 +253,7 @@ def test_compressed_body(http):
         ("POST", MODEL + "/versions/" + "9" * 30 + ":predict", 400, "version"),
         ("POST", MODEL + "/versions/1.5:predict", 400, "Malformed request"),
         ("POST", MODEL + "/labels/new:predict", 400, "label: new"),
-        ("POST", MODEL + ":classify", 501, "classify"),
+        ("POST", MODEL + ":classify", 400, "'examples'"),
         ("POST", MODEL, 400, "Malformed request: POST"),
         ("GET", PREDICT, 400, "Malformed request: GET"),
         ("DELETE", MODEL, 400, "Malformed request: DELETE"),

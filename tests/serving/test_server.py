@@ -11,7 +11,9 @@ import pytest
 import requests
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
+from serving import model_config
 from serving import server as server_lib
+from serving import server_options
 from tests.serving import conftest
 from tfplugin import errors
 
@@ -83,7 +85,7 @@ def test_port_in_use_before_the_model_is_loaded(
 
 def test_ports_are_released_when_there_is_no_model(tmp_path):
     server = server_lib.ModelServer(tmp_path, "ranker", 0, 0)
-    with pytest.raises(errors.InputError, match="saved_model.pb"):
+    with pytest.raises(errors.InputError, match="no version to serve"):
         server.start()
     assert free(server.rest_port)
     assert free(server.grpc_port)
@@ -92,11 +94,14 @@ def test_ports_are_released_when_there_is_no_model(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"model_name": ""}, "model_name=''"),
-        ({"model_name": "a/b"}, "model_name='a/b'"),
+        ({"model_name": ""}, "name=''"),
+        ({"model_name": "a/b"}, "name='a/b'"),
         ({"rest_port": -1}, "rest_port=-1"),
         ({"grpc_port": 65536}, "grpc_port=65536"),
         ({"rest_port": 8500}, "must differ"),
+        ({"host": "0.0.0.0"}, "TLS only.*host='0.0.0.0'"),
+        ({"host": "example.org"}, "TLS only"),
+        ({"max_request_bytes": 0}, "max_request_bytes=0"),
     ],
 )
 def test_impossible_arguments(arguments, message):
@@ -106,9 +111,12 @@ def test_impossible_arguments(arguments, message):
         )
 
 
-def test_impossible_host(tmp_path):
-    server = server_lib.ModelServer(tmp_path, "m", 0, 0, host="256.0.0.1")
-    with pytest.raises(errors.InputError, match="host='256.0.0.1'"):
+def test_host_of_another_machine(tmp_path):
+    server = server_lib.Server(
+        model_config.of_one_model("m", tmp_path),
+        server_options.ServerOptions(0, 0, host="192.0.2.1", insecure=True),
+    )
+    with pytest.raises(errors.InputError, match="host='192.0.2.1'"):
         server.start()
 
 
@@ -151,7 +159,7 @@ def handlers():
 def test_serve_forever_ends_on_a_signal(logarithm_base, number):
     server = server_lib.ModelServer(logarithm_base, "log", 0, 0)
     before = handlers()
-    with on_log("Serving model log", lambda: signal.raise_signal(number)):
+    with on_log("Serving log", lambda: signal.raise_signal(number)):
         server.serve_forever()
     assert handlers() == before
     assert free(server.rest_port)
@@ -162,7 +170,7 @@ def test_serve_forever_ends_on_stop(logarithm_base):
     server = server_lib.ModelServer(logarithm_base, "log", 0, 0)
     threads = [threading.Thread(target=server.stop)]
     before = handlers()
-    with on_log("Serving model log", threads[0].start):
+    with on_log("Serving log", threads[0].start):
         server.serve_forever()
     threads[0].join()
     assert handlers() == before
@@ -200,7 +208,7 @@ def test_process_ends_on_sigterm(logarithm_base):
     )
     with process:
         for line in process.stdout:
-            if "Serving model log version 1" in line:
+            if "Serving log" in line:
                 break
         process.send_signal(signal.SIGTERM)
         rest = process.stdout.read()

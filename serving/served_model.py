@@ -1,0 +1,359 @@
+"""One model of the configuration: its versions and their states."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
+
+import tensorflow as tf
+from tensorflow_serving.apis import get_model_status_pb2
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving import request_error
+from serving import servable as servable_lib
+from serving import versions as versions_lib
+from serving import warm_up_requests
+
+State = get_model_status_pb2.ModelVersionStatus
+# Versions that are gone and still told of.
+_MAX_ENDED = 16
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadRetries:
+    """How often a version that cannot be loaded is tried again.
+
+    Args:
+        max_retries: Attempts after the first. A version whose
+            `saved_model.pb` is written anew starts over.
+        interval_seconds: The time between two attempts.
+
+    Example:
+    >>> LoadRetries()
+    LoadRetries(max_retries=5, interval_seconds=60.0)
+    """
+
+    max_retries: int = 5
+    interval_seconds: float = 60.0
+
+
+@dataclass
+class LoadTiming:
+    """How a load went.
+
+    Args:
+        load_seconds: The time to load, or to fail to.
+        warm_up_seconds: The time to warm up.
+        warm_ups: The warm-up requests run.
+
+    Example:
+    >>> LoadTiming(1.5).warm_ups
+    0
+    """
+
+    load_seconds: float = 0.0
+    warm_up_seconds: float = 0.0
+    warm_ups: int = 0
+
+
+class Version:
+    """One version of a model, loaded or not; counts who uses it.
+
+    Args:
+        number: Its number.
+        path: Its folder.
+
+    Example:
+    >>> version = Version(3, "models/ctr/3")
+    >>> version.acquire()
+    False
+    >>> version.state == State.START
+    True
+    """
+
+    def __init__(self, number: int, path: str) -> None:
+        self.number = number
+        self.path = path
+        self.state = State.START
+        self.error_code = 0
+        self.error_message = ""
+        self.servable: servable_lib.Servable | None = None
+        self.failures = 0
+        self.retry_at = 0.0
+        self.fingerprint = (0, 0)
+        self._lock = threading.Lock()
+        self._users = 0
+        self._on_idle: Callable[[], None] | None = None
+
+    def acquire(self) -> bool:
+        """Keeps the version loaded until `release`.
+
+        Returns:
+            Whether it is available; if not there is nothing to release.
+        """
+        with self._lock:
+            if self.state != State.AVAILABLE:
+                return False
+            self._users += 1
+            return True
+
+    def release(self) -> None:
+        """Gives back what one `acquire` has taken."""
+        with self._lock:
+            self._users -= 1
+            on_idle = None if self._users else self._on_idle
+        if on_idle is not None:
+            on_idle()
+
+    @property
+    def loaded(self) -> servable_lib.Servable:
+        """What `acquire` keeps loaded."""
+        if self.servable is None:
+            raise RuntimeError(
+                "A version must be acquired to be used. "
+                f"Received: {self.path!r}."
+            )
+        return self.servable
+
+    def make_available(self, servable: servable_lib.Servable) -> None:
+        """Lets requests in.
+
+        Args:
+            servable: The loaded version, warmed up.
+        """
+        with self._lock:
+            self.servable = servable
+            self.error_code, self.error_message = 0, ""
+            self.state = State.AVAILABLE
+
+    def retire(self, on_idle: Callable[[], None]) -> None:
+        """Lets no more requests in.
+
+        Args:
+            on_idle: Called when the last running one is answered, if any is.
+        """
+        with self._lock:
+            self.state = State.UNLOADING
+            self._on_idle = on_idle
+
+    @property
+    def drained(self) -> bool:
+        """Whether it was retired and nobody uses it any more."""
+        with self._lock:
+            return self.state == State.UNLOADING and not self._users
+
+    def close(self) -> None:
+        """Unloads the version."""
+        if self.servable is not None:
+            self.servable.close()
+        self.servable = None
+        self.state = State.END
+
+
+@dataclass
+class ServedModel:
+    """A model, whose versions follow what its folder and its policy say.
+
+    Only the manager's loader thread changes it.
+
+    Args:
+        name: The name clients ask for.
+        config: The model's part of the configuration.
+        retries: How often a failed load is tried again.
+
+    Example:
+    >>> import tempfile
+    >>> config = model_server_config_pb2.ModelConfig(
+    ...     name="ctr", base_path=tempfile.mkdtemp())
+    >>> model = ServedModel("ctr", config)
+    >>> model.look()
+    >>> model.to_load(now=0.0)
+    []
+    """
+
+    name: str
+    config: model_server_config_pb2.ModelConfig | None
+    retries: LoadRetries = LoadRetries()
+    versions: dict[str, Version] = field(default_factory=dict)
+    _aspired: set[str] = field(default_factory=set)
+    _said: dict[str, str] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """Looks at the folder, and decides which versions should be loaded.
+
+        A folder that cannot be read, or has come to hold no version, changes
+        nothing: what is loaded stays. The log says so once.
+        """
+        if self.config is None:
+            self._aspired = set()
+            return
+        base_path = self.config.base_path
+        try:
+            listing = versions_lib.list_versions(base_path)
+        except (tf.errors.OpError, UnicodeDecodeError) as error:
+            self._say(base_path, f"it cannot be read ({type(error).__name__})")
+            return
+        for path in [key for key in self._said if key not in listing.skipped]:
+            del self._said[path]
+        for path, reason in listing.skipped.items():
+            self._say(path, reason)
+        numbers = versions_lib.choose(
+            listing.versions, self.config.model_version_policy
+        )
+        if not numbers:
+            self._say(base_path, "it holds no version the policy asks for")
+            return
+        self._aspired = {listing.versions[number] for number in numbers}
+        for number in numbers:
+            path = listing.versions[number]
+            known = self.versions.get(path)
+            if known is None or (
+                known.state == State.END and not known.failures
+            ):
+                self.versions[path] = Version(number, path)
+
+    def to_load(self, now: float) -> list[Version]:
+        """Returns the versions to load now, newest first.
+
+        Args:
+            now: The time, as `time.monotonic` gives it.
+        """
+        found = []
+        for path in self._aspired:
+            version = self.versions[path]
+            if version.state == State.START:
+                found.append(version)
+            elif version.state == State.END:
+                if self._is_due(version, now):
+                    found.append(version)
+        return sorted(found, key=lambda version: -version.number)
+
+    def next_retry(self) -> float:
+        """Returns when the next failed load is due; infinity if none is."""
+        return min(
+            (
+                version.retry_at
+                for version in map(self.versions.get, self._aspired)
+                if version is not None
+                and version.state == State.END
+                and 0 < version.failures <= self.retries.max_retries
+            ),
+            default=float("inf"),
+        )
+
+    def to_unload(self) -> list[Version]:
+        """Returns the available versions that are to go.
+
+        As in TensorFlow Serving's availability-preserving policy none goes
+        before one that should be there is.
+        """
+        loaded = self.available()
+        if self.config is not None and not any(
+            version.path in self._aspired for version in loaded
+        ):
+            return []
+        return [v for v in loaded if v.path not in self._aspired]
+
+    def available(self) -> list[Version]:
+        """Returns the versions that take requests, newest first."""
+        found = [
+            version
+            for version in list(self.versions.values())
+            if version.state == State.AVAILABLE
+        ]
+        return sorted(found, key=lambda version: -version.number)
+
+    def load(self, version: Version) -> LoadTiming:
+        """Loads a version and warms it up.
+
+        Whatever goes wrong is kept in the version: it must not stop what is
+        served already.
+
+        Args:
+            version: One of `to_load`.
+
+        Returns:
+            How long it took; whether it succeeded is in the version's state.
+        """
+        timing = LoadTiming()
+        started = time.monotonic()
+        version.state = State.LOADING
+        version.fingerprint = versions_lib.fingerprint(version.path)
+        servable = None
+        try:
+            servable = servable_lib.Servable(
+                self.name, version.number, version.path
+            )
+            loaded = time.monotonic()
+            timing.load_seconds = loaded - started
+            timing.warm_ups = warm_up_requests.replay(servable, version.path)
+            timing.warm_up_seconds = time.monotonic() - loaded
+        # Anything at all, since a model's files are somebody else's.
+        except Exception as error:
+            if servable is not None:
+                servable.close()
+            timing.load_seconds = time.monotonic() - started
+            self._failed(version, error)
+            return timing
+        version.failures = 0
+        version.make_available(servable)
+        _logger.info(
+            "Model %s version %d is available after %.1f s; %d warm-up "
+            "requests took %.1f s of it",
+            self.name,
+            version.number,
+            time.monotonic() - started,
+            timing.warm_ups,
+            timing.warm_up_seconds,
+        )
+        return timing
+
+    def forget_ended(self) -> None:
+        """Forgets versions that are long gone."""
+        ended = [
+            path
+            for path, version in self.versions.items()
+            if version.state == State.END and path not in self._aspired
+        ]
+        for path in ended[:-_MAX_ENDED]:
+            del self.versions[path]
+
+    def _is_due(self, version: Version, now: float) -> bool:
+        if versions_lib.fingerprint(version.path) != version.fingerprint:
+            version.failures = 0
+            return True
+        return (
+            version.failures <= self.retries.max_retries
+            and now >= version.retry_at
+        )
+
+    def _failed(self, version: Version, error: Exception) -> None:
+        code = tf.errors.UNKNOWN
+        if isinstance(error, request_error.RequestError):
+            code = error.code.value[0]
+        elif isinstance(error, tf.errors.OpError):
+            code = error.error_code
+        version.error_code = code
+        version.error_message = str(error)
+        version.failures += 1
+        version.retry_at = time.monotonic() + self.retries.interval_seconds
+        version.state = State.END
+        left = self.retries.max_retries - version.failures + 1
+        _logger.error(
+            "Model %s version %d cannot be loaded (%s attempts left): %s",
+            self.name,
+            version.number,
+            max(0, left),
+            error,
+        )
+
+    def _say(self, path: str, reason: str) -> None:
+        if self._said.get(path) != reason:
+            self._said[path] = reason
+            _logger.warning(
+                "Model %s: %s is not served: %s", self.name, path, reason
+            )

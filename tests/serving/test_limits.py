@@ -1,0 +1,249 @@
+import json
+import logging
+import socket
+import threading
+from concurrent import futures
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import model_management_pb2
+from tensorflow_serving.apis import model_service_pb2_grpc
+from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+from serving import batching_parameters
+from serving import model_config
+from serving import request_log
+from serving import server as server_lib
+from serving import server_options
+from tests.serving import conftest
+from tfplugin import errors
+
+
+class Slow(tf.Module):
+    """Takes as many turns as it is asked for."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "turns")])
+    def __call__(self, turns):
+        def turn(i, x):
+            return i + 1, tf.linalg.matmul(x, x) / 64.0
+
+        _, x = tf.while_loop(
+            lambda i, _: i < turns[0],
+            turn,
+            [tf.constant(0, tf.int64), tf.ones([64, 64])],
+        )
+        return {"y": tf.fill(tf.shape(turns), tf.reduce_sum(x))}
+
+
+@pytest.fixture(scope="module")
+def slow_base(tmp_path_factory):
+    base = tmp_path_factory.mktemp("slow")
+    model = Slow()
+    tf.saved_model.save(model, str(base / "1"), model.__call__)
+    return base
+
+
+def make_server(base, name="slow", batching=None, **limits):
+    return server_lib.Server(
+        model_config.of_one_model(name, base),
+        server_options.ServerOptions(
+            0, 0, limits=server_options.Limits(**limits)
+        ),
+        batching=batching,
+    )
+
+
+def call(server, turns, timeout=60, rows=1):
+    address = f"127.0.0.1:{server.grpc_port}"
+    with grpc.insecure_channel(address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        request = conftest.predict_request(
+            {"turns": np.full(rows, turns)}, "slow"
+        )
+        return stub.Predict(request, timeout=timeout)
+
+
+def code_of(*arguments, **kwargs):
+    with pytest.raises(grpc.RpcError) as error:
+        call(*arguments, **kwargs)
+    return error.value.code(), error.value.details()
+
+
+BATCHING = batching_parameters.BatchingParameters(
+    max_batch_size=8, num_batch_threads=2
+)
+
+
+@pytest.mark.parametrize("batching", [None, BATCHING])
+def test_time(slow_base, batching):
+    with make_server(
+        slow_base, batching=batching, timeout_seconds=0.1
+    ) as server:
+        code, details = code_of(server, 20_000)
+        assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert details
+        body = {"instances": [20_000]}
+        http = conftest.make_http(server)
+        response = http("POST", "/v1/models/slow:predict", json=body)
+        assert response.status_code == 504
+        # The client's own limit, if it is shorter.
+        code, _ = code_of(server, 20_000, timeout=0.05)
+        assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_rows(slow_base):
+    with make_server(slow_base, max_batch_rows=3) as server:
+        assert call(server, 1, rows=3)
+        code, details = code_of(server, 1, rows=4)
+        assert code == grpc.StatusCode.INVALID_ARGUMENT
+        assert "4" in details
+
+
+def test_requests_at_once(slow_base):
+    with make_server(slow_base, max_requests=2) as server:
+
+        def one(turns):
+            try:
+                call(server, turns)
+            except grpc.RpcError as error:
+                return error.code()
+            return grpc.StatusCode.OK
+
+        with futures.ThreadPoolExecutor(8) as threads:
+            codes = set(threads.map(one, [20_000] * 8))
+        assert grpc.StatusCode.RESOURCE_EXHAUSTED in codes
+        assert codes <= {
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            grpc.StatusCode.OK,
+        }
+        assert call(server, 1)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /v1/models/log HTTP/1.1\r\nX: ",
+        b"POST /v1/models/log:predict HTTP/1.1\r\nHost: x\r\n"
+        b"Content-Length: 100\r\n\r\n{",
+    ],
+)
+def test_idle_connections_are_closed(logarithm_base, sent):
+    with make_server(logarithm_base, "log", idle_seconds=0.5) as server:
+        address = ("127.0.0.1", server.rest_port)
+        with socket.create_connection(address, timeout=60) as connection:
+            connection.sendall(sent)
+            # Ends when the server closes it.
+            while connection.recv(1 << 16):
+                pass
+        response = conftest.make_http(server)("GET", "/v1/models/log")
+        assert response.status_code == 200
+
+
+def test_clients_that_disconnect(slow_base):
+    with make_server(slow_base) as server:
+        address = ("127.0.0.1", server.rest_port)
+        body = b'{"instances": [5000]}'
+        head = b"POST /v1/models/slow:predict HTTP/1.1\r\nHost: x\r\n"
+        for length in (len(body), 1_000):
+            with socket.create_connection(address, timeout=60) as connection:
+                connection.sendall(
+                    head + b"Content-Length: %d\r\n\r\n" % length + body
+                )
+        with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            request = conftest.predict_request(
+                {"turns": np.array([5000])}, "slow"
+            )
+            stub.Predict.future(request).cancel()
+        assert call(server, 1)
+
+
+def test_running_requests_are_answered_at_the_end(slow_base):
+    server = make_server(slow_base, batching=BATCHING)
+    server.start()
+    with futures.ThreadPoolExecutor(2) as threads:
+        started = threading.Event()
+
+        def one():
+            address = f"127.0.0.1:{server.grpc_port}"
+            with grpc.insecure_channel(address) as channel:
+                grpc.channel_ready_future(channel).result(60)
+                stub = prediction_service_pb2_grpc.PredictionServiceStub(
+                    channel
+                )
+                request = conftest.predict_request(
+                    {"turns": np.array([20_000])}, "slow"
+                )
+                running = stub.Predict.future(request, timeout=60)
+                started.set()
+                return running.result()
+
+        answer = threads.submit(one)
+        assert started.wait(60)
+        while not server.num_requests:
+            pass
+        server.stop()
+        assert answer.result().model_spec.version.value == 1
+
+
+def test_reload(slow_base, logarithm_base):
+    with make_server(slow_base) as server:
+        address = f"127.0.0.1:{server.grpc_port}"
+        with grpc.insecure_channel(address) as channel:
+            stub = model_service_pb2_grpc.ModelServiceStub(channel)
+            request = model_management_pb2.ReloadConfigRequest()
+            request.config.CopyFrom(
+                model_config.of_one_model("log", logarithm_base)
+            )
+            response = stub.HandleReloadConfigRequest(request, timeout=60)
+            assert response.HasField("status")
+            assert response.status.error_code == 0
+            assert server.models == ["log"]
+            for wrong, message in (
+                (model_config.of_one_model("a/../b", "x"), "a/../b"),
+                (model_config.of_one_model("", "x"), "name"),
+                (None, "model_config_list"),
+            ):
+                request.Clear()
+                if wrong is not None:
+                    request.config.CopyFrom(wrong)
+                with pytest.raises(grpc.RpcError) as error:
+                    stub.HandleReloadConfigRequest(request, timeout=60)
+                code = error.value.code()
+                assert code == grpc.StatusCode.INVALID_ARGUMENT
+                assert message in error.value.details()
+            assert server.models == ["log"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"timeout_seconds": 0}, {"max_requests": -1}, {"idle_seconds": np.nan}],
+)
+def test_impossible_limits(arguments):
+    with pytest.raises(errors.InputError, match=next(iter(arguments))):
+        server_options.Limits(**arguments)
+
+
+def test_requests_are_logged_without_what_they_hold(slow_base, caplog):
+    server = server_lib.Server(
+        model_config.of_one_model("slow", slow_base),
+        server_options.ServerOptions(0, 0),
+        log_share=1.0,
+    )
+    with server, caplog.at_level(logging.INFO, "serving"):
+        call(server, 7_654_321 % 10)
+        code_of(server, "secret", rows=2)
+    lines = [
+        json.loads(request_log.JsonFormatter().format(record))
+        for record in caplog.records
+    ]
+    first, second = [line for line in lines if "api" in line]
+    assert first["model"] == "slow"
+    assert first["version"] == 1
+    assert first["rows"] == 1
+    assert first["code"] == "OK"
+    assert second["code"] == "INVALID_ARGUMENT"
+    assert "secret" not in str(lines)

@@ -1,0 +1,59 @@
+"""A model as it is shipped: small, trained, with all that travels with it."""
+
+import fcntl
+import os
+
+from tests.support import experiments
+from tfplugin import calibration
+from tfplugin import export
+from tfplugin import training
+from tfplugin.export import golden
+
+SCORES = {"ranking": "bid * buy"}
+ROWS = 40
+
+
+def ship(path):
+    """The folder of a version, and the experiment."""
+    config, work = experiments.make(path, "training.epochs=1")
+    training.train(config, work)
+    loaded = training.load(work)
+    return save(loaded, work.model / "1"), loaded
+
+
+def save(loaded, path, model=None):
+    """Exports one, with the predictions of the experiment's own model."""
+    record = loaded.calibration
+    curves = record.curves() if record else {}
+    requests = golden.draw(
+        loaded.dataset,
+        loaded.model,
+        ROWS,
+        calibrate=calibration.CalibratedLogits(curves),
+    )
+    export.save(
+        model or loaded.model,
+        path,
+        loaded.dataset.schema,
+        calibration=record,
+        scores=SCORES,
+        golden=requests,
+        warm_up=[1, 16],
+        overwrite=True,
+    )
+    return path
+
+
+def once(tmp_path_factory):
+    """The same of the whole test run, whichever of its processes asks."""
+    base = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        base = base.parent
+    folder = base / "shipped"
+    with (base / "shipped.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").is_file():
+            folder.mkdir()
+            ship(folder)
+            (folder / "made").touch()
+    return folder / "work" / "model" / "1"
