@@ -100,7 +100,7 @@ def test_the_python_of_a_page_runs(tmp_path, page, ids, lists, labels):
 
 
 def test_no_guide_is_left_out():
-    run_elsewhere = "<!-- run by tests/legacy_keras"
+    run_elsewhere = "<!-- run by tests/"
     # A block that defines a function for the command to import, no program.
     no_program = {"training.md"}
     with_python = {

@@ -12,12 +12,19 @@ import typer
 import tfplugin
 from tfplugin import artifacts
 from tfplugin import config as config_lib
+from tfplugin.cli import bench_serve_command
+from tfplugin.cli import deployment_command
 from tfplugin.cli import display
 from tfplugin.cli import drift_command
+from tfplugin.cli import export_command
 from tfplugin.cli import funnel_command
 from tfplugin.cli import interrupts
 from tfplugin.cli import plan_command
+from tfplugin.cli import predict_command
+from tfplugin.cli import publish_command
 from tfplugin.cli import recommend_command
+from tfplugin.cli import serve_command
+from tfplugin.cli import validate_command
 from tfplugin.cli import words
 from tfplugin.errors import InputError
 
@@ -141,10 +148,16 @@ def preprocess(
     display.print_next("train", workdir, config, () if append else overrides)
 
 
+app.command()(validate_command.validate)
+app.command()(publish_command.publish)
+app.command()(publish_command.rollback)
+app.command()(predict_command.predict)
+app.command("bench-serve")(bench_serve_command.bench_serve)
 app.command()(plan_command.plan)
 app.command()(drift_command.drift)
 app.command()(recommend_command.recommend)
 app.command()(funnel_command.funnel)
+app.command()(deployment_command.deployment)
 
 
 @app.command()
@@ -263,69 +276,10 @@ def report(workdir: Workdir) -> None:
         display.print_next("train", workdir, work.config)
 
 
-@app.command()
-def export(
-    workdir: Workdir,
-    version: Annotated[
-        int | None,
-        typer.Option(min=1, help="Defaults to one more than the newest."),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace that version.")
-    ] = False,
-) -> None:
-    """Write the trained model as a SavedModel for TF Serving."""
-    work = artifacts.WorkFolder(workdir)
-    work.require_config()
-    work.require_trained()
-    if version is not None:
-        artifacts.refuse_finished(
-            work.model / str(version), stage="export", overwrite=overwrite
-        )
-    with work.lock():
-        with display.quiet_import():
-            from tfplugin import export as export_lib
-            from tfplugin import training
-
-        trained = training.load(work)
-        path = work.model / str(version or export_lib.next_version(work.model))
-        export_lib.save(
-            trained.model,
-            path,
-            trained.dataset.schema,
-            calibration=trained.calibration,
-            overwrite=overwrite,
-        )
-    display.print_written(path)
-    display.print_next("serve", workdir)
+app.command()(export_command.export)
 
 
-@app.command()
-def serve(
-    workdir: Workdir,
-    rest_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="0 picks a free port.")
-    ] = 8501,
-    grpc_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="0 picks a free port.")
-    ] = 8500,
-) -> None:
-    """Answer TF Serving's REST and gRPC requests on this machine."""
-    work = artifacts.WorkFolder(workdir)
-    work.require_config()
-    name = config_lib.load(work.config).name
-    if not any(work.model.glob("*/saved_model.pb")):
-        raise InputError(
-            "There must be an exported model to serve. Received: "
-            f"{work.model}, which holds none. Run `tfplugin export`."
-        )
-    with display.quiet_import():
-        import serving
-
-    server = serving.ModelServer(
-        str(work.model), name, rest_port=rest_port, grpc_port=grpc_port
-    )
-    server.serve_forever(lambda: display.print_serving(server, name))
+app.command(context_settings=serve_command.SETTINGS)(serve_command.serve)
 
 
 @app.command()

@@ -1,0 +1,190 @@
+"""`tfplugin bench-serve`: load on a served model, and what it answers."""
+
+import itertools
+import pathlib
+from typing import TYPE_CHECKING
+from typing import Annotated
+from typing import Any
+
+import rich.box
+import rich.markup
+import rich.table
+import typer
+
+from tfplugin import artifacts
+from tfplugin.cli import display
+from tfplugin.cli import predict_command
+from tfplugin.cli import prediction_rows
+from tfplugin.errors import InputError
+
+if TYPE_CHECKING:
+    import serving
+    from serving import load_generator
+
+_MOST_ROWS = 20_000
+
+
+def bench_serve(
+    url: predict_command.Url,
+    model: predict_command.Model,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Requests a second, whatever is answered."),
+    ] = None,
+    closed_loop: Annotated[
+        int | None,
+        typer.Option(
+            help="Instead of a rate: clients that wait for each answer.",
+            metavar="CLIENTS",
+        ),
+    ] = None,
+    duration: Annotated[float, typer.Option(help="Seconds.")] = 10.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows a request.")] = 1,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            "--input", help="A file of rows; random ones if left out."
+        ),
+    ] = None,
+    signature: Annotated[
+        str | None,
+        typer.Option(
+            help="serving_default if left out, examples for TFRecords."
+        ),
+    ] = None,
+    version: predict_command.Version = None,
+    label: predict_command.Label = None,
+    connections: Annotated[int, typer.Option(min=1)] = 4,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, help="Processes that send."),
+    ] = 1,
+    poisson: Annotated[
+        bool,
+        typer.Option(
+            "--poisson", help="Random arrivals, as of many users, not even."
+        ),
+    ] = False,
+    timeout: predict_command.Timeout = 10.0,
+    output: Annotated[
+        pathlib.Path | None,
+        typer.Option(help="Write the numbers as JSON.", metavar="FILE"),
+    ] = None,
+    picture: Annotated[
+        pathlib.Path | None,
+        typer.Option(help="Draw them, as .html or .svg.", metavar="FILE"),
+    ] = None,
+    root_certificates: predict_command.RootCertificates = None,
+) -> None:
+    """Load a served model and print latencies, errors and rates.
+
+    With --rate requests are sent on time whether or not the server keeps up,
+    and latency counts from when a request was due: waiting is not left out.
+    """
+    if (rate is None) == (closed_loop is None):
+        raise InputError(
+            "Either --rate or --closed-loop says how requests arrive. "
+            f"Received: --rate {rate}, --closed-loop {closed_loop}."
+        )
+    from tfplugin.cli import load_picture
+
+    if picture is not None:
+        load_picture.check_name(picture)
+    kind = None if rows is None else prediction_rows.format_of(rows, None)
+    if signature is None:
+        signature = "examples" if kind == "tfrecord" else "serving_default"
+    options: dict[str, Any] = {
+        "version": version,
+        "label": label,
+        "signature": signature,
+        "timeout_seconds": timeout,
+    }
+    with predict_command.connected(
+        url, model, root_certificates=root_certificates, **options
+    ) as client:
+        from serving import client_specs
+        from serving import load_generator
+        from serving import load_requests
+
+        tls = None
+        if root_certificates is not None:
+            tls = client_specs.ClientTls(root_certificates)
+        try:
+            load = load_generator.Load(
+                duration,
+                rate=rate,
+                poisson=poisson,
+                clients=closed_loop or 1,
+                processes=processes,
+            )
+            target = load_requests.make_target(
+                url,
+                model,
+                _columns(client, rows, kind, batch_size),
+                batch_size,
+                connections=connections,
+                tls=tls,
+                **options,
+            )
+        except ValueError as error:
+            raise InputError(str(error)) from error
+    with display.console.status(f"Sending for {duration:g} s"):
+        result = load_generator.run(target, load)
+    _show(result, url, model)
+    if output is not None:
+        artifacts.write_json(output, result.to_json())
+        display.print_written(output)
+    if picture is not None:
+        load_picture.write(result, picture, f"{model} under load")
+        display.print_written(picture)
+    if not result.answered.any():
+        predict_command.fail("No request was answered.")
+
+
+def _columns(
+    client: "serving.Client", rows: str | None, kind: str | None, size: int
+) -> dict[str, list[Any]]:
+    from serving import load_requests
+
+    signature = client.signature()
+    if rows is None or kind is None:
+        if list(signature.inputs) in (["examples"], ["inputs"]):
+            raise InputError(
+                "This signature takes serialized Examples, which are not "
+                "drawn at random. Received: no --input. Name a file."
+            )
+        number = max(size, min(64 * size, _MOST_ROWS))
+        return load_requests.random_columns(signature, number)
+    read = prediction_rows.read(rows, kind, signature)
+    chosen = list(itertools.islice(read, max(size, _MOST_ROWS)))
+    for row in chosen:
+        if row.fault:
+            raise InputError(
+                f"Rows of a load must be good. Received: row {row.number}, "
+                f"which {row.fault[1]}"
+            )
+    values = [row.values or {} for row in chosen]
+    return {name: [one[name] for one in values] for name in signature.columns}
+
+
+def _show(result: "load_generator.LoadResult", url: str, model: str) -> None:
+    from tfplugin.cli import load_picture
+
+    table = rich.table.Table(
+        rich.markup.escape(f"{model} at {url}"),
+        "",
+        box=rich.box.SIMPLE_HEAD,
+    )
+    table.columns[1].justify = "right"
+    for name, value in load_picture.table_cells(result.to_json()):
+        table.add_row(name, value)
+    display.console.print(table)
+    summary = load_picture.summary(result)
+    display.console.print(f"{rich.markup.escape(summary)}.", soft_wrap=True)
+    if not result.kept_up:
+        display.console.print(
+            "[yellow]The generator itself did not keep the rate:[/] what is "
+            "above says little of the server. Use more --processes, or "
+            "another machine.",
+            soft_wrap=True,
+        )
