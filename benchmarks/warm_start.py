@@ -45,7 +45,7 @@ def cut(name: str, folder: pathlib.Path) -> dict[str, pathlib.Path]:
     # The moment that 60 % of the rows lie before.
     (moment,) = duckdb.sql(
         f"SELECT quantile_disc({plain}, 0.6) FROM read_parquet({files})"
-    ).fetchone()
+    ).fetchall()[0]
     text = moment.strftime("%Y-%m-%d %H:%M:%S")
     configs = {}
     for chunk, compare in (("first", "<"), ("next", ">=")):
