@@ -98,7 +98,10 @@ def run(
                 writer.write(encode(request))
         path = os.fspath(model)
         path = path if "://" in path else os.path.abspath(path)
-        words = [str(python or sys.executable), "-I", str(script), path]
+        # Absolute, as the process starts elsewhere; links stay, since an
+        # environment is found by the link's place.
+        interpreter = os.path.abspath(python or sys.executable)
+        words = [interpreter, "-I", str(script), path]
         words += [str(work / "requests"), str(work / "answers")]
         try:
             ended = subprocess.run(

@@ -20,6 +20,7 @@ from tfplugin import schema
 from tfplugin.errors import InputError
 
 _CHUNK_BYTES = 1 << 20
+_LOCK = ".lock"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ class DatasetFolder:
         if not self.completed.is_file():
             state = "is unfinished" if self.path.is_dir() else "does not exist"
             raise InputError(
-                f"A dataset must end in a file COMPLETED. Received: "
+                "A dataset must end in a file COMPLETED. Received: "
                 f"{self.path}, which {state}. Run `tfplugin preprocess`."
             )
 
@@ -222,12 +223,8 @@ class WorkFolder:
 
     def _holds_other_files(self) -> bool:
         return self.path.is_dir() and any(
-            child != self._lock_file for child in self.path.iterdir()
+            child.name != _LOCK for child in self.path.iterdir()
         )
-
-    @property
-    def _lock_file(self) -> pathlib.Path:
-        return self.path / ".lock"
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -241,7 +238,7 @@ class WorkFolder:
                 written to.
         """
         try:
-            file = self._lock_file.open("w", encoding="utf-8")
+            file = (self.path / _LOCK).open("w", encoding="utf-8")
         except OSError as error:
             raise InputError(
                 f"The work folder must be writable. Received: {self.path} "
@@ -359,6 +356,9 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text("utf-8"))
+        if not isinstance(value, dict):
+            kind = type(value).__name__
+            raise ValueError(f"a {kind}, which is no JSON object")
     except FileNotFoundError as error:
         raise InputError(
             f"{path.name} must be there. Received: {path}, which does not "
@@ -369,11 +369,6 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
             f"{path} must hold JSON. Received: {error}. Redo the stage that "
             "wrote it."
         ) from error
-    if not isinstance(value, dict):
-        raise InputError(
-            f"{path} must hold a JSON object. Received: a "
-            f"{type(value).__name__}. Redo the stage that wrote it."
-        )
     return value
 
 

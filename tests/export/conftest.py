@@ -1,28 +1,24 @@
+import shutil
+
 import pytest
 import tensorflow as tf
 
-from tests.support import experiments
-from tfplugin import export
+from tests.support import shipped
+from tfplugin import artifacts
 from tfplugin import training
 
-SCORES = {
-    "ranking": "bid * buy",
-    "mixed": "log(click) + 2 * maximum(price, -boost) ** 0.5 - 1 / (1 + buy)",
-}
+SCORES = shipped.SCORES
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """A work folder with version 3 exported, and the experiment."""
-    config, work = experiments.make(
-        tmp_path_factory.mktemp("export"), "training.epochs=1"
-    )
-    training.train(config, work)
-    loaded = training.load(work)
-    export.save(
-        loaded.model, work.model / "3", loaded.dataset.schema, scores=SCORES
-    )
-    return work, loaded
+    shared = shipped.work_once(tmp_path_factory)
+    path = tmp_path_factory.mktemp("export") / "work"
+    shutil.copytree(shared.path, path)
+    work = artifacts.WorkFolder(path)
+    (work.model / "1").rename(work.model / "3")
+    return work, training.load(work)
 
 
 @pytest.fixture(scope="session")

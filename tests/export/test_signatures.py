@@ -13,6 +13,7 @@ from tfplugin import export
 from tfplugin import layers
 from tfplugin import schema as schema_lib
 from tfplugin.errors import InputError
+from tfplugin.export import signatures as signatures_lib
 
 ROWS = exported.ROWS
 #: Matrix products of another number of rows add up in another order.
@@ -297,6 +298,25 @@ def test_formulas_that_are_none(trained, tmp_path, formula, words):
         )
     assert "ranking" in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("formula", "words"),
+    [
+        ("click * Price", "Price, price"),
+        ("click * bid * Bid", "Bid, bid"),
+        ("click * self", "'self'"),
+    ],
+)
+def test_names_that_no_input_can_have(trained, formula, words):
+    _, loaded = trained
+    with pytest.raises(InputError, match=f"Received: {words}. Rename"):
+        signatures_lib.build(
+            lambda features, size: {},
+            loaded.model,
+            loaded.dataset.schema,
+            {"ranking": formula},
+        )
 
 
 def _saved(trained):

@@ -105,10 +105,11 @@ _ROWS = hnp.arrays(
     np.float32,
     st.tuples(st.integers(1, 9), st.integers(1, 17)),
     elements=st.one_of(
-        st.floats(-3.0, 3.0, width=32),
-        st.floats(-6e4, 6e4, width=32),
+        # A 127th of a subnormal number may be 0.
+        st.floats(-3.0, 3.0, width=32, allow_subnormal=False),
+        st.floats(-6e4, 6e4, width=32, allow_subnormal=False),
         st.just(0.0),
-        st.floats(-(2.0**-17), 2.0**-17, width=32),
+        st.floats(-(2.0**-17), 2.0**-17, width=32, allow_subnormal=False),
     ),
 )
 
@@ -316,9 +317,17 @@ def test_buckets_are_renumbered_where_that_saves_bytes(
     assert _written(tmp_path / "1") < size.bytes + 2000
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int8"])
-@pytest.mark.parametrize("combiner", ["sum", "mean", "sqrtn"])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("combiner", "weighted", "dtype"),
+    [
+        ("sum", False, "float16"),
+        ("sum", True, "int8"),
+        ("mean", False, "int8"),
+        ("mean", True, "float16"),
+        ("sqrtn", False, "float16"),
+        ("sqrtn", True, "int8"),
+    ],
+)
 def test_bags(tmp_path, combiner, weighted, dtype):
     mapping = layers.VocabularyMapping(_KEYS)
     layer = _trained(

@@ -331,19 +331,6 @@ def exported(tmp_path_factory):
     return folder
 
 
-def test_a_valid_model_is_published_and_served(exported, tmp_path):
-    (tmp_path / "latest").symlink_to(exported)
-    done = publishing.publish(
-        f"{tmp_path}/latest/", f"file://{tmp_path}/new/base", keep=3
-    )
-    assert (done.version, done.newest, done.removed) == (7, 7, ())
-    assert done.path == f"{tmp_path}/new/base/7"
-    assert _tree(done.path) == _tree(exported)
-    loaded = tf.saved_model.load(done.path)
-    answer = loaded.signatures["serving_default"](x=tf.constant([3.0]))
-    assert answer["y"].numpy() == [6.0]
-
-
 def test_a_model_that_is_not_valid_is_refused(exported, tmp_path):
     damaged = _model(tmp_path / "3", _tree(exported) | {"saved_model.pb": b"x"})
     with pytest.raises(
@@ -356,19 +343,26 @@ def test_a_model_that_is_not_valid_is_refused(exported, tmp_path):
 
 
 def test_the_command_line(exported, tmp_path, capsys):
-    base = str(tmp_path / "base")
-    _model(tmp_path / "base" / "9")
+    base = str(tmp_path / "new" / "base")
+    _model(tmp_path / "new" / "base" / "9")
     folder_of_versions = str(exported.parent)
-    assert cli.main(["publish", folder_of_versions, base]) == 0
+    (tmp_path / "latest").symlink_to(exported)
+    words = ["publish", f"{tmp_path}/latest/", f"file://{base}", "--keep", "3"]
+    assert cli.main(words) == 0
     said = capsys.readouterr().out
     assert "Published version 7" in said and "Version 9 is newer" in said
     assert f"Wrote {base}/7" in said
+    assert "Removed" not in said
+    assert _tree(f"{base}/7") == _tree(exported)
+    loaded = tf.saved_model.load(f"{base}/7")
+    answer = loaded.signatures["serving_default"](x=tf.constant([3.0]))
+    assert answer["y"].numpy() == [6.0]
     assert cli.main(["rollback", base]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Retired version 9" in said and "Version 7 is the newest" in said
     assert cli.main(["rollback", base]) == 2
     assert "an older version" in capsys.readouterr().err
-    assert cli.main(["publish", str(exported), base]) == 2
+    assert cli.main(["publish", folder_of_versions, base]) == 2
     assert "never changed" in capsys.readouterr().err
 
 

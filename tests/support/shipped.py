@@ -4,24 +4,27 @@ import fcntl
 import os
 
 from tests.support import experiments
+from tfplugin import artifacts
 from tfplugin import calibration
 from tfplugin import export
 from tfplugin import training
 from tfplugin.export import golden
 
-SCORES = {"ranking": "bid * buy"}
+SCORES = {
+    "ranking": "bid * buy",
+    "mixed": "log(click) + 2 * maximum(price, -boost) ** 0.5 - 1 / (1 + buy)",
+}
 ROWS = 40
 
 
 def ship(path):
-    """The folder of a version, and the experiment."""
+    """Trains an experiment and exports its version 1."""
     config, work = experiments.make(path, "training.epochs=1")
     training.train(config, work)
-    loaded = training.load(work)
-    return save(loaded, work.model / "1"), loaded
+    save(training.load(work), work.model / "1")
 
 
-def save(loaded, path, model=None):
+def save(loaded, path):
     """Exports one, with the predictions of the experiment's own model."""
     record = loaded.calibration
     curves = record.curves() if record else {}
@@ -32,20 +35,21 @@ def save(loaded, path, model=None):
         calibrate=calibration.CalibratedLogits(curves),
     )
     export.save(
-        model or loaded.model,
+        loaded.model,
         path,
         loaded.dataset.schema,
         calibration=record,
         scores=SCORES,
         golden=requests,
         warm_up=[1, 16],
-        overwrite=True,
     )
-    return path
 
 
-def once(tmp_path_factory):
-    """The same of the whole test run, whichever of its processes asks."""
+def work_once(tmp_path_factory):
+    """The same of the whole test run, whichever of its processes asks.
+
+    Nobody may change it.
+    """
     base = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         base = base.parent
@@ -56,4 +60,9 @@ def once(tmp_path_factory):
             folder.mkdir()
             ship(folder)
             (folder / "made").touch()
-    return folder / "work" / "model" / "1"
+    return artifacts.WorkFolder(folder / "work")
+
+
+def once(tmp_path_factory):
+    """The folder of its version."""
+    return work_once(tmp_path_factory).model / "1"

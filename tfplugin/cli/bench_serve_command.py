@@ -1,6 +1,8 @@
 """`tfplugin bench-serve`: load on a served model, and what it answers."""
 
+import errno
 import itertools
+import os
 import pathlib
 from typing import TYPE_CHECKING
 from typing import Annotated
@@ -90,6 +92,8 @@ def bench_serve(
 
     if picture is not None:
         load_picture.check_name(picture)
+    for path in (output, picture):
+        _check_writable(path)
     kind = None if rows is None else prediction_rows.format_of(rows, None)
     if signature is None:
         signature = "examples" if kind == "tfrecord" else "serving_default"
@@ -141,6 +145,23 @@ def bench_serve(
         predict_command.fail("No request was answered.")
 
 
+def _check_writable(path: pathlib.Path | None) -> None:
+    # Before the load: what it found would be lost.
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, "no permission")
+    except OSError as error:
+        raise InputError(
+            "A file must be one that can be written. Received: "
+            f"{path} ({error.strerror})."
+        ) from error
+
+
 def _columns(
     client: "serving.Client", rows: str | None, kind: str | None, size: int
 ) -> dict[str, list[Any]]:
@@ -164,6 +185,8 @@ def _columns(
                 f"which {row.fault[1]}"
             )
     values = [row.values or {} for row in chosen]
+    # A few rows fill a large request by coming again.
+    values *= -(-size // max(1, len(values)))
     return {name: [one[name] for one in values] for name in signature.columns}
 
 

@@ -21,7 +21,6 @@ import typer
 from tfplugin import schema
 
 if TYPE_CHECKING:
-    import serving
     from tfplugin.cli import doctor
 
 console = rich.console.Console(highlight=False)
@@ -40,7 +39,9 @@ def usage_message(error: typer.TyperException) -> str:
     formatted = getattr(error, "format_message", None)
     message = formatted() if formatted else str(error)
     end = "" if message.endswith((".", "?")) else "."
-    return f"{message}{end} See `tfplugin --help`."
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "tfplugin"
+    return f"{message}{end} See `{command} --help`."
 
 
 @contextmanager
@@ -248,14 +249,6 @@ def print_warm_start(report: Mapping[str, Any]) -> None:
     lines += [f"Left out: {name}" for name in report["gone"]]
     for line in lines:
         console.print(rich.markup.escape(line), soft_wrap=True)
-
-
-def print_serving(server: "serving.ModelServer", name: str) -> None:
-    """Where a server answers."""
-    base = f"http://127.0.0.1:{server.rest_port}/v1/models/{name}"
-    console.print(f"REST  {base}:predict", soft_wrap=True)
-    console.print(f"gRPC  127.0.0.1:{server.grpc_port} (model {name})")
-    console.print("[dim]Stop with Ctrl-C.[/]")
 
 
 def print_findings(findings: "doctor.Findings") -> None:

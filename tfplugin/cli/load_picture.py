@@ -125,7 +125,8 @@ def summary(result: "load_generator.LoadResult") -> str:
     errors = sum(result.errors.values())
     return (
         f"{asked}; answered {found['answered']:,} of {found['requests']:,}, "
-        f"{found['achieved_rate']:,.1f} requests/s of {result.rows} rows, "
+        f"{found['achieved_rate']:,.1f} requests/s of {result.rows} "
+        f"{'row' if result.rows == 1 else 'rows'}, "
         f"{errors:,} errors"
     )
 

@@ -1,7 +1,9 @@
 """`tfplugin predict`: rows to answers of a served model."""
 
 import contextlib
+import importlib
 import json
+import os
 import pathlib
 import time
 from collections.abc import Iterator
@@ -157,8 +159,14 @@ def connected(
         InputError: For an address or an option that cannot be.
         typer.Exit: 1, once the message is shown, if the server failed.
     """
+    # gRPC logs each attempt to connect; what failed is told at the end.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     with display.quiet_import():
         import serving
+
+        if url.startswith("grpc"):
+            # What a client of gRPC would load by itself, and TensorFlow.
+            importlib.import_module("serving.client_grpc")
     try:
         tls = None
         if root_certificates:

@@ -99,6 +99,11 @@ def read(
     >>> good.values, bad.number, bad.fault[1]
     ({'age': 18}, 2, 'must be a JSON object (Expecting value).')
     """
+    if list(signature.columns) == ["inputs"] and kind != "tfrecord":
+        raise InputError(
+            "A Classify or Regress signature takes serialized Examples. "
+            f"Received: {kind}. Name a TFRecord file, or another --signature."
+        )
     readers = {
         "jsonl": _read_jsonl,
         "csv": _read_csv,
@@ -133,7 +138,7 @@ def _text(path: str) -> Iterator[IO[str]]:
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(
             f"The input must be a readable file in UTF-8. Received: {path} "
-            f"({error})."
+            f"({getattr(error, 'strerror', None) or error})."
         ) from error
 
 

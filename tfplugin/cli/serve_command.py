@@ -210,6 +210,7 @@ def serve(
         from serving import model_config
         from serving import monitoring_config
         from serving import request_log
+        from serving import server as server_lib
 
     if isinstance(found, str):
         models = model_config.read(found)
@@ -233,7 +234,7 @@ def serve(
         ),
     )
     parameters = batching_parameters_file
-    server = serving.Server(
+    server = server_lib.Server(
         models,
         options,
         batching=batching_parameters.read(parameters) if parameters else None,

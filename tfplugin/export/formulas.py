@@ -130,8 +130,9 @@ def _check(name: str, text: str, node: ast.expr, depth: int) -> None:
         case ast.Constant():
             _check_number(node.value, refuse)
         case ast.Name():
-            if not node.id.isascii():
-                refuse("a name of other letters than a to z")
+            # Inputs of a signature may not begin with an underscore.
+            if not node.id.isascii() or node.id.startswith("_"):
+                refuse("names are of a to z, digits and _, a letter first")
         case ast.UnaryOp():
             if not isinstance(node.op, ast.USub):
                 refuse("of the unary operators there is the minus only")

@@ -1,5 +1,7 @@
 """Raw columns of a request ↔ features of a model."""
 
+import re
+from collections.abc import Collection
 from collections.abc import Mapping
 
 import tensorflow as tf
@@ -7,6 +9,8 @@ import tensorflow as tf
 from tfplugin import schema as schema_lib
 from tfplugin.errors import InputError
 from tfplugin.export import predicting
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def specs(schema: schema_lib.Schema) -> dict[str, tf.TensorSpec]:
@@ -18,7 +22,7 @@ def specs(schema: schema_lib.Schema) -> dict[str, tf.TensorSpec]:
         schema: The model's columns.
 
     Raises:
-        InputError: All features are training-only.
+        InputError: All features are training-only, or see `check_names`.
 
     Example:
     >>> tags = schema_lib.IdFeature(dtype="string", table="t", is_list=True)
@@ -43,7 +47,43 @@ def specs(schema: schema_lib.Schema) -> dict[str, tf.TensorSpec]:
             "A model must take a feature that is known at serving. Received: "
             f"a model of {sorted(schema.id_features)}, all training-only."
         )
+    check_names(inputs, "Features")
     return inputs
+
+
+def check_names(names: Collection[str], what: str) -> None:
+    """Refuses inputs that a signature cannot have or would call otherwise.
+
+    Args:
+        names: All inputs of a signature.
+        what: Where they come from, for messages.
+
+    Raises:
+        InputError: A name holds more than letters, digits and underscores,
+            begins with another sign than a letter, is `self`, or differs from
+            another one in capital letters alone.
+
+    Example:
+    >>> check_names(["price", "Price"], "Features")
+    Traceback (most recent call last):
+    ...
+    tfplugin.errors.InputError: Features must differ in more than capital ...
+    """
+    by_lower: dict[str, str] = {}
+    for name in sorted(names):
+        # TensorFlow would rename the former and cannot call the latter.
+        if not _NAME.fullmatch(name) or name == "self":
+            raise InputError(
+                f"{what} must be named by letters, digits and underscores, a "
+                "letter first, and not `self`, as inputs of a signature are. "
+                f"Received: {name!r}. Rename it."
+            )
+        other = by_lower.setdefault(name.lower(), name)
+        if other != name:
+            raise InputError(
+                f"{what} must differ in more than capital letters, as inputs "
+                f"of a signature do. Received: {other}, {name}. Rename one."
+            )
 
 
 def to_features(

@@ -102,20 +102,19 @@ def save(
             if golden is not None:
                 golden = smaller.answers(golden, model, schema, calibration)
             _write(model, folder, signatures, made)
-        sizes = made.tables
-        report = smaller.measure(folder, schema, sizes, predict)
-        record = export_record.describe(
-            schema,
-            signatures,
-            tables_lib.find(model, schema),
-            sizes,
-            calibration=calibration.method if calibration else None,
-            size_report=report.as_json() if report else None,
-        )
         if golden is not None:
             golden_lib.write(folder, golden)
         if warm_up:
             warm_up_lib.write(folder, schema, batch_sizes=warm_up)
+        report = smaller.measure(folder, schema, made.tables, predict)
+        record = export_record.describe(
+            schema,
+            signatures,
+            tables_lib.find(model, schema),
+            made.tables,
+            calibration=calibration.method if calibration else None,
+            size_report=report.as_json() if report else None,
+        )
         export_record.write(folder, record)
     return path
 
@@ -133,7 +132,7 @@ def next_version(folder: pathlib.Path) -> int:
     versions = [
         int(child.name)
         for child in (folder.iterdir() if folder.is_dir() else ())
-        if child.name.isdigit()
+        if child.name.isascii() and child.name.isdecimal()
     ]
     return max(versions, default=0) + 1
 

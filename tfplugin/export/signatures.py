@@ -167,6 +167,7 @@ def _scores_signature(
     for formula in parsed.values():
         for name in _further_inputs(formula, schema, features):
             inputs[name] = tf.TensorSpec([None], tf.float32, name)
+    raw_inputs.check_names(inputs, "Features and further names of formulas")
 
     @tf.function(input_signature=[inputs], autograph=False)
     def score(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
