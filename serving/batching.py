@@ -18,6 +18,10 @@ from serving.batching_parameters import BatchingParameters
 
 _logger = logging.getLogger(__name__)
 
+# How much longer a batch that is not full may wait while another of its queue
+# runs: for two small batches cost nearly twice what one of both costs.
+_MAX_HOLD_SECONDS = 0.01
+
 # Rows, rows with padding, and seconds the oldest request has waited.
 OnBatch = Callable[
     [servable_lib.Servable, signature_lib.Signature, int, int, float], None
@@ -25,9 +29,10 @@ OnBatch = Callable[
 
 
 class _Batch:
-    __slots__ = ("opened", "rows", "tasks")
+    __slots__ = ("key", "opened", "rows", "tasks")
 
-    def __init__(self, opened: float) -> None:
+    def __init__(self, key: tuple[object, ...], opened: float) -> None:
+        self.key = key
         self.opened = opened
         self.rows = 0
         self.tasks: list[batch_tasks.Task] = []
@@ -39,7 +44,9 @@ class BatchScheduler:
     There is a queue for each servable, signature, set of outputs and shape of
     a row. Its last batch is open: it takes requests until it is full, or its
     oldest has waited for `batch_timeout_micros` and a thread is free. What
-    differs from TensorFlow Serving is in the caller's favour: lists of
+    differs from TensorFlow Serving is in the caller's favour: with a timeout,
+    a batch that is not full waits up to 10 ms more while another of its queue
+    is being run, which under load makes fewer and larger batches; lists of
     different widths that have lengths beside them travel together; when a
     batch fails its requests are run one by one, so that one cannot spoil the
     answer of another; a request whose deadline has passed is not run.
@@ -88,6 +95,10 @@ class BatchScheduler:
         self._queues: collections.OrderedDict[
             tuple[object, ...], collections.deque[_Batch]
         ] = collections.OrderedDict()
+        # How many batches of a queue are being run.
+        self._running: collections.Counter[tuple[object, ...]] = (
+            collections.Counter()
+        )
         self._stopped = False
         count = self._parameters.num_batch_threads or os.cpu_count() or 1
         self._threads = [
@@ -133,7 +144,7 @@ class BatchScheduler:
             try:
                 self._check_room(queue, tasks)
                 for piece in tasks:
-                    self._add(queue, piece)
+                    self._add(key, queue, piece)
             finally:
                 if not queue:
                     del self._queues[key]
@@ -168,11 +179,14 @@ class BatchScheduler:
             )
 
     def _add(
-        self, queue: collections.deque[_Batch], task: batch_tasks.Task
+        self,
+        key: tuple[object, ...],
+        queue: collections.deque[_Batch],
+        task: batch_tasks.Task,
     ) -> None:
         batch = queue[-1] if queue else None
         if batch is None or batch.rows + task.rows > self._largest:
-            batch = _Batch(time.monotonic())
+            batch = _Batch(key, time.monotonic())
             queue.append(batch)
             # A thread is woken for a new batch and for a full one, not for
             # every request, which would cost more than the request.
@@ -194,6 +208,8 @@ class BatchScheduler:
                 # Nothing may end the thread, and nobody may wait in vain.
                 _logger.exception("A batch failed")
                 _fail(batch.tasks, error)
+            finally:
+                self._finish(batch.key)
 
     def _take(self) -> _Batch | None:
         while True:
@@ -202,6 +218,8 @@ class BatchScheduler:
             for key, queue in self._queues.items():
                 batch = queue[0]
                 remaining = batch.opened + self._timeout - now
+                if self._timeout and key in self._running:
+                    remaining += _MAX_HOLD_SECONDS
                 if (
                     remaining <= 0
                     or len(queue) > 1
@@ -214,11 +232,22 @@ class BatchScheduler:
                         self._queues.move_to_end(key)
                     else:
                         del self._queues[key]
+                    self._running[key] += 1
                     return batch
                 wait = remaining if wait is None else min(wait, remaining)
             if self._stopped:
                 return None
             self._condition.wait(wait)
+
+    def _finish(self, key: tuple[object, ...]) -> None:
+        with self._condition:
+            self._running[key] -= 1
+            if self._running[key]:
+                return
+            del self._running[key]
+            # This thread may turn to another queue first.
+            if key in self._queues and len(self._queues) > 1:
+                self._condition.notify()
 
     def _run(self, batch: _Batch) -> None:
         started = time.monotonic()

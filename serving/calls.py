@@ -17,6 +17,8 @@ import grpc
 import numpy as np
 from tensorflow_serving.apis import model_pb2
 
+from serving import answers
+from serving import event_loop
 from serving import model_manager
 from serving import request_error
 from serving import server_options
@@ -92,6 +94,9 @@ class Calls:
         self._batching = batching
         self._observers = tuple(observers)
         self.num_running = 0
+        self._answers: answers.Answers[model_manager.Prediction] = (
+            answers.Answers(event_loop.get())
+        )
         self._threads = futures.ThreadPoolExecutor(
             limits.num_threads, thread_name_prefix="serving"
         )
@@ -207,7 +212,7 @@ class Calls:
         )
         # What has no rows is not batched, but run where it is submitted.
         if self._batching and all(a.ndim and len(a) for a in inputs.values()):
-            prediction = await asyncio.wrap_future(
+            prediction = await self._answers.wait(
                 self.manager.submit(*arguments)
             )
         else:

@@ -80,6 +80,7 @@ class Client:
 
     Raises:
         ValueError: For an address or an argument that cannot be.
+        OSError: For a certificate file that cannot be read.
 
     Example:
     >>> import os, tempfile
@@ -286,8 +287,10 @@ class Client:
             # A newer version may have more.
             known = self.metadata(timeout_seconds)
         if name not in known:
+            # Not TensorFlow's own, such as __saved_model_init_op.
+            names = sorted(one for one in known if not one.startswith("__"))
             raise ValueError(
-                f"`signature` must be one of {sorted(known)}. Received: "
+                f"`signature` must be one of {names}. Received: "
                 f"signature={name!r}."
             )
         return known[name]

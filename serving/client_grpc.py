@@ -20,6 +20,7 @@ from tensorflow_serving.apis import regression_pb2
 from serving import client_examples
 from serving import client_specs
 from serving import client_tensors
+from serving import client_tls
 from serving import prediction_error
 
 #: Of the channel: messages as long as the server takes, a broken connection
@@ -94,7 +95,7 @@ class GrpcTransport:
         response = _call(self._predictions.Predict, request, seconds)
         return {
             name: client_tensors.to_array(proto)
-            for name, proto in response.outputs.items()
+            for name, proto in sorted(response.outputs.items())
         }
 
     def predict_request(
@@ -154,7 +155,8 @@ class GrpcTransport:
             name: client_specs.ClientSignature(
                 _specs(found.inputs), _specs(found.outputs), found.method_name
             )
-            for name, found in signatures.signature_def.items()
+            # A map on the wire has no order, and another one each time.
+            for name, found in sorted(signatures.signature_def.items())
         }
 
     def status(self, seconds: float) -> list[client_specs.VersionStatus]:
@@ -192,12 +194,14 @@ def credentials(tls: client_specs.ClientTls) -> grpc.ChannelCredentials:
         tls: Their paths.
 
     Raises:
-        OSError: If one cannot be read.
+        OSError: If one cannot be read or is no PEM.
 
     Example:
     >>> type(credentials(client_specs.ClientTls())).__name__
     'ChannelCredentials'
     """
+    # gRPC itself would tell of a wrong file as of a server that is not there.
+    client_tls.context(tls)
 
     def read(path: str | None) -> bytes | None:
         if path is None:
@@ -235,7 +239,7 @@ def _specs(
             [dim.size for dim in info.tensor_shape.dim],
             info.tensor_shape.unknown_rank,
         )
-        for name, info in infos.items()
+        for name, info in sorted(infos.items())
     }
 
 

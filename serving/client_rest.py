@@ -12,6 +12,7 @@ import urllib3
 
 from serving import client_examples
 from serving import client_specs
+from serving import client_tls
 from serving import prediction_error
 
 _CONNECTIONS = 64
@@ -68,16 +69,12 @@ class RestTransport:
             self.path += f"/versions/{version}"
         if label is not None:
             self.path += f"/labels/{parse.quote(label, safe='')}"
-        tls = tls or client_specs.ClientTls()
-        options: dict[str, Any] = {}
+        context = None
         if url.startswith("https:"):
-            options = {
-                "cert_reqs": "CERT_REQUIRED",
-                "ca_certs": tls.root_certificates,
-                "cert_file": tls.certificate,
-                "key_file": tls.key,
-            }
-        self._pool = urllib3.PoolManager(maxsize=_CONNECTIONS, **options)
+            context = client_tls.context(tls or client_specs.ClientTls())
+        self._pool = urllib3.PoolManager(
+            maxsize=_CONNECTIONS, ssl_context=context
+        )
 
     def predict(
         self,
@@ -99,7 +96,7 @@ class RestTransport:
             raise _malformed("outputs")
         return {
             name: _array(value, signature.outputs.get(name))
-            for name, value in found.items()
+            for name, value in sorted(found.items())
             if not outputs or name in outputs
         }
 
@@ -144,7 +141,8 @@ class RestTransport:
                     _specs(one.get("outputs", {})),
                     one.get("method_name", ""),
                 )
-                for name, one in found.items()
+                # A map on TensorFlow Serving's wire has no order.
+                for name, one in sorted(found.items())
             }
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise _malformed("metadata") from error
@@ -212,8 +210,12 @@ class RestTransport:
                 raise prediction_error.PredictionError(
                     "DEADLINE_EXCEEDED", f"No answer in {seconds:.3g} s."
                 ) from error
+            # An HTTP/2 server, such as gRPC's, answers with binary frames.
+            said = str(error) if str(error).isprintable() else ""
+            if "BadStatusLine" in said:
+                said = "What listens there does not speak HTTP/1, as REST does."
             raise prediction_error.PredictionError(
-                "UNAVAILABLE", f"{self._url}: {error}"
+                "UNAVAILABLE", f"{self._url}: {said or type(error).__name__}"
             ) from error
         return _read(response.status, response.data)
 
@@ -293,7 +295,7 @@ def _specs(
     infos: Mapping[str, Any],
 ) -> dict[str, client_specs.ClientTensorSpec]:
     found = {}
-    for name, info in infos.items():
+    for name, info in sorted(infos.items()):
         shape = info.get("tensor_shape", {})
         found[name] = client_specs.tensor_spec(
             info["dtype"],

@@ -31,10 +31,16 @@ def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
     >>> run(answer())
     42
     """
-    return asyncio.run_coroutine_threadsafe(coroutine, _loop()).result()
+    return asyncio.run_coroutine_threadsafe(coroutine, get()).result()
 
 
-def _loop() -> asyncio.AbstractEventLoop:
+def get() -> asyncio.AbstractEventLoop:
+    """Returns the loop, which runs already.
+
+    Example:
+    >>> get().is_running()
+    True
+    """
     with _lock:
         if not _loops:
             loop = asyncio.new_event_loop()

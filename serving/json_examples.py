@@ -5,11 +5,9 @@ make an int64 list, decimals a float list, text and `{"b64": ...}` a bytes
 list, and a feature is of one kind.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import classification_pb2
 from tensorflow_serving.apis import input_pb2
@@ -70,9 +68,6 @@ def classifications_to_json(
     Returns:
         `{"results": [[[label, score], ...], ...]}`.
 
-    Raises:
-        RequestError: `INTERNAL` for a score JSON cannot express.
-
     Example:
     >>> result = classification_pb2.ClassificationResult()
     >>> label = result.classifications.add().classes.add(label="1", score=0.5)
@@ -97,9 +92,6 @@ def regressions_to_json(
 
     Returns:
         `{"results": [value, ...]}`.
-
-    Raises:
-        RequestError: `INTERNAL` for a value JSON cannot express.
 
     Example:
     >>> result = regression_pb2.RegressionResult()
@@ -156,11 +148,5 @@ def _text(name: str) -> str:
 
 
 def _number(value: float) -> float:
-    if not math.isfinite(value):
-        raise request_error.RequestError(
-            grpc.StatusCode.INTERNAL,
-            "The answer holds NaN or infinity, which JSON cannot express. "
-            "Ask over gRPC to see it.",
-        )
     # Float32 in the message: its shortest digits, not those of the double.
     return float(str(tf.float32.as_numpy_dtype(value)))

@@ -1,7 +1,7 @@
 """Tensors as REST returns them: to JSON.
 
-The rules are TensorFlow Serving's (its `util/json_tensor.cc`), but for NaN
-and infinity, which are no JSON and are refused.
+The rules are TensorFlow Serving's (its `util/json_tensor.cc`): NaN, Infinity
+and -Infinity are written as such, though they are no JSON.
 """
 
 import base64
@@ -30,7 +30,7 @@ def rows_from_arrays(outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
     Raises:
         RequestError: `INVALID_ARGUMENT` if outputs have no batch dimension or
-            different ones, `INTERNAL` for a value JSON cannot express.
+            different ones, `INTERNAL` for text that is no UTF-8.
 
     Example:
     >>> rows_from_arrays({"score": np.array([[0.2], [0.5]], np.float32)})
@@ -68,7 +68,7 @@ def columns_from_arrays(outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
         object.
 
     Raises:
-        RequestError: `INTERNAL` for a value JSON cannot express.
+        RequestError: `INTERNAL` for text that is no UTF-8.
 
     Example:
     >>> columns_from_arrays({"a": np.array([1]), "b": np.array([True])})
@@ -87,12 +87,6 @@ def _to_json(name: str, array: np.ndarray) -> Any:
         # bfloat16 and its like are no NumPy numbers.
         array = array.astype(np.float32)
     if np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all():
-            raise request_error.RequestError(
-                grpc.StatusCode.INTERNAL,
-                f"Output `{name}` holds NaN or infinity, which JSON cannot "
-                "express. Ask over gRPC to see it.",
-            )
         # Through text, so that 0.2 as a float32 is 0.2 in JSON and not
         # 0.20000000298023224.
         array = array.astype(np.str_).astype(np.float64)

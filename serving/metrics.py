@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import prometheus_client
 from prometheus_client import metrics_core
 from prometheus_client import registry
+from prometheus_client import samples
 
 from serving import calls
 
@@ -245,7 +246,7 @@ class _WithoutCreated(registry.Collector):
         for collector in self._collectors:
             for metric in collector.collect():
                 metric.samples = [
-                    sample._replace(name=_sample_name(sample.name))
+                    samples.Sample(_sample_name(sample.name), *sample[1:])
                     for sample in metric.samples
                     if not sample.name.endswith("_created")
                 ]

@@ -34,6 +34,20 @@ _HTTP_STATUS = {
 }
 
 _logger = logging.getLogger(__name__)
+_http_logger = logging.getLogger(f"{__name__}.http")
+
+
+def _only_for_debugging(record: logging.LogRecord) -> bool:
+    # What does not parse as HTTP is the client's fault, and quoted.
+    kind = record.exc_info[0] if record.exc_info else None
+    record.msg = "A REST connection broke off: %s"
+    record.args = (kind.__name__ if kind else "",)
+    record.exc_info = None
+    record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+    return _http_logger.isEnabledFor(logging.DEBUG)
+
+
+_http_logger.addFilter(_only_for_debugging)
 
 
 class RestServer:
@@ -87,6 +101,7 @@ class RestServer:
         runner = web.AppRunner(
             application,
             access_log=None,
+            logger=_http_logger,
             shutdown_timeout=grace_seconds,
             keepalive_timeout=self._limits.idle_seconds,
         )
@@ -156,6 +171,9 @@ async def _answer_errors_in_json(
         status, text = error.status, error.text or error.reason
     except web.RequestPayloadError:
         status, text = 400, "The body does not decode as its headers say."
+    except ConnectionError:
+        # The client is gone; nobody reads this.
+        status, text = 400, "The connection was closed."
     except Exception as error:
         # The client gets an answer, whatever fails.
         _logger.error(

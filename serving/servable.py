@@ -27,6 +27,10 @@ from tfplugin import errors
 _SERVE_TAG = "serve"
 # Names the SavedModel format gives to what initialises a model.
 _INIT_OP = "__saved_model_init_op"
+# Up to so many rows a graph is run by the thread that asks for it: to hand its
+# operations to others takes longer than to run them.
+_MAX_ROWS_IN_THREAD = 256
+_IN_THREAD = tf.compat.v1.RunOptions(inter_op_thread_pool=-1)
 # Sets of outputs that get a graph of their own; a client that asks for others
 # after that gets them out of a run of all outputs.
 _MAX_CALLABLES = 64
@@ -102,6 +106,7 @@ class Servable:
             version,
             path,
             time.monotonic() - started,
+            extra={"fields": {"model": name, "version": version}},
         )
 
     @classmethod
@@ -203,8 +208,12 @@ class Servable:
         """
         wanted = tuple(output_filter) or tuple(signature.outputs)
         fetched, call = self._callable(signature, wanted)
+        rows = max((len(array) for array in arrays if array.ndim), default=0)
         try:
-            values = call(*arrays)
+            values = call(
+                *arrays,
+                options=_IN_THREAD if rows <= _MAX_ROWS_IN_THREAD else None,
+            )
         except tf.errors.OpError as error:
             raise request_error.RequestError.from_tensorflow(error) from error
         except UnicodeDecodeError as error:
@@ -243,6 +252,7 @@ class Servable:
             self._callables[key] = self._session.make_callable(
                 [definition.outputs[name].name for name in fetched],
                 [definition.inputs[name].name for name in signature.inputs],
+                accept_options=True,
             )
         return self._callables[key]
 

@@ -309,6 +309,7 @@ class ServedModel:
             time.monotonic() - started,
             timing.warm_ups,
             timing.warm_up_seconds,
+            extra={"fields": {"model": self.name, "version": version.number}},
         )
         return timing
 
@@ -349,11 +350,16 @@ class ServedModel:
             version.number,
             max(0, left),
             error,
+            extra={"fields": {"model": self.name, "version": version.number}},
         )
 
     def _say(self, path: str, reason: str) -> None:
         if self._said.get(path) != reason:
             self._said[path] = reason
             _logger.warning(
-                "Model %s: %s is not served: %s", self.name, path, reason
+                "Model %s: %s is not served: %s",
+                self.name,
+                path,
+                reason,
+                extra={"fields": {"model": self.name}},
             )

@@ -36,6 +36,7 @@ from serving import tls
 from tfplugin import errors
 
 _GRACE_SECONDS = 5.0
+_CLOSE_SECONDS = 0.05
 _SERVICES = (
     grpc_endpoints.PREDICTION_SERVICE,
     grpc_endpoints.MODEL_SERVICE,
@@ -51,8 +52,8 @@ class Server:
     service, over REST the same under `/v1/models/NAME`, and Prometheus. One
     event loop carries both protocols; models run in threads of this process.
 
-    Both ports are taken before models are loaded, so that a port in use is
-    noticed at once; requests are answered once `start` returns.
+    Both ports are taken before models are loaded; requests are answered once
+    `start` returns.
 
     Args:
         config: The models, as TensorFlow Serving's configuration has them.
@@ -243,7 +244,8 @@ class Server:
             raise SystemExit(128 + number)
         if self._stopping:
             # Threads that still run a model would hold up any other end.
-            os._exit(128 + number)
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         self._stopping = True
         self._ends.put(number)
 
@@ -307,12 +309,7 @@ class Server:
         host = f"[{options.host}]" if ":" in options.host else options.host
         address = f"{host}:{options.grpc_port}"
         try:
-            if options.tls:
-                self.grpc_port = server.add_secure_port(
-                    address, tls.grpc_credentials(options.tls)
-                )
-            else:
-                self.grpc_port = server.add_insecure_port(address)
+            self.grpc_port = tls.add_port(server, address, options.tls)
         except RuntimeError as error:
             raise ports.refusal(
                 "grpc_port", options.host, options.grpc_port
@@ -337,7 +334,14 @@ class Server:
 
     async def _close(self) -> None:
         await self._health.stop()
-        await asyncio.gather(self._grpc.stop(_GRACE_SECONDS), self._rest.stop())
+        await asyncio.gather(self._close_grpc(), self._rest.stop())
+
+    async def _close_grpc(self) -> None:
+        stopping = asyncio.create_task(self._grpc.stop(_GRACE_SECONDS))
+        while self._calls.num_running and not stopping.done():
+            await asyncio.sleep(_CLOSE_SECONDS)
+        # Who watches its health would do so to the end.
+        await asyncio.gather(stopping, self._grpc.stop(_CLOSE_SECONDS))
 
 
 class ModelServer(Server):

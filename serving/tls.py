@@ -29,6 +29,28 @@ def grpc_credentials(tls: server_options.Tls) -> grpc.ServerCredentials:
     )
 
 
+def add_port(
+    server: grpc.aio.Server, address: str, tls: server_options.Tls | None
+) -> int:
+    """Binds a gRPC server.
+
+    Args:
+        server: The server.
+        address: Its address, with a port or 0.
+        tls: What to encrypt with; None for nothing.
+
+    Returns:
+        The port.
+
+    Raises:
+        errors.InputError: As `grpc_credentials`.
+        RuntimeError: If the port is in use.
+    """
+    if tls is None:
+        return server.add_insecure_port(address)
+    return server.add_secure_port(address, grpc_credentials(tls))
+
+
 def ssl_context(tls: server_options.Tls) -> ssl.SSLContext:
     """Reads what a REST port is encrypted with; TLS 1.2 at least.
 

@@ -3,6 +3,7 @@
 import gc
 import logging
 import queue
+import sys
 import threading
 import time
 from concurrent import futures
@@ -24,6 +25,9 @@ _Change = tuple[
 # A version found for a request may be retired before it is taken; then the
 # table has been replaced already. More often than this in a row is no race.
 _MAX_RACES = 100
+# Importing a graph is Python's work: for so long at a time, not for 5 ms, it
+# may keep each step of a request waiting.
+_SWITCH_SECONDS = 2e-4
 
 _logger = logging.getLogger(__name__)
 
@@ -185,7 +189,7 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
                 "Every model must have a version that can be loaded. "
                 "Received: "
                 + "; ".join(
-                    f"model {name!r} of {bases[name]!r}: {why}"
+                    f"model {name!r} of {bases[name]!r}: {why.rstrip('.')}"
                     for name, why in missing.items()
                 )
                 + "."
@@ -288,7 +292,12 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
     def _load(
         self, model: served_model.ServedModel, version: served_model.Version
     ) -> None:
-        timing = model.load(version)
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(min(interval, _SWITCH_SECONDS))
+        try:
+            timing = model.load(version)
+        finally:
+            sys.setswitchinterval(interval)
         for observer in self._observers:
             observer.on_load(
                 model.name,
@@ -320,7 +329,12 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
         self._retired = [item for item in self._retired if item not in drained]
         for name, version in drained:
             version.close()
-            _logger.info("Unloaded model %s version %d", name, version.number)
+            _logger.info(
+                "Unloaded model %s version %d",
+                name,
+                version.number,
+                extra={"fields": {"model": name, "version": version.number}},
+            )
             for observer in self._observers:
                 observer.on_unload(name, version.number)
         # A graph's operations and the graph refer to each other.

@@ -334,8 +334,10 @@ def test_answers_in_json_have_no_nan(tmp_path):
         assert path.read_text().replace('""', "") == says
 
 
-@pytest.mark.parametrize("suffix", ["html", "svg"])
-@pytest.mark.parametrize("how", [["--rate", 40], ["--closed-loop", 2]])
+@pytest.mark.parametrize(
+    ("how", "suffix"),
+    [(["--rate", 40], "html"), (["--closed-loop", 2], "svg")],
+)
 def test_bench_serve(url, tmp_path, suffix, how):
     json_path, picture = tmp_path / "load.json", tmp_path / f"load.{suffix}"
     ended = shop.run(
@@ -361,6 +363,15 @@ def test_bench_serve_with_rows(url, tmp_path):
     words = ("bench-serve", url, "--model", "ranker", "--input", path)
     ended = shop.run(*words, "--rate", 20, "--duration", 0.2, "--timeout", 60)
     assert ended.status == 0, ended
+    # More rows a request than there are: they come again.
+    json_path = tmp_path / "load.json"
+    ended = shop.run(
+        *(*words, "--closed-loop", 1, "--duration", 0.1, "--timeout", 60),
+        *("--batch-size", 2 * len(ROWS) + 1, "--output", json_path),
+    )
+    assert ended.status == 0, ended
+    found = json.loads(json_path.read_text())
+    assert (found["rows_per_request"], found["errors"]) == (11, {})
     path.write_text("nonsense\n")
     ended = shop.run(*words, "--rate", 20)
     shop.check_refused(ended, "row 1", "JSON object")
@@ -374,6 +385,10 @@ def test_bench_serve_with_rows(url, tmp_path):
         (["--rate", -5], "rate=-5"),
         (["--rate", 5, "--picture", "load.png"], "load.png"),
         (["--rate", 5, "--signature", "examples"], "--input"),
+        # Before the load, whose numbers would be lost.
+        (["--rate", 5, "--output", "/"], "Received: / (it is a folder)"),
+        (["--rate", 5, "--output", "/dev/null/load.json"], "/dev/null/load"),
+        (["--rate", 5, "--signature", "none"], "['examples', 'serving_def"),
     ],
 )
 def test_bench_serve_refusals(url, words, says):

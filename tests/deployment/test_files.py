@@ -81,7 +81,7 @@ def test_compose_and_kubernetes_give_the_same_flags():
     assert service.healthcheck.test == ["CMD", *probe]
 
 
-@hypothesis.settings(deadline=None, max_examples=40)
+@hypothesis.settings(deadline=None, max_examples=15)
 @hypothesis.given(
     name=NAMES, cores=st.integers(1, 64), size=st.integers(0, 10**12)
 )

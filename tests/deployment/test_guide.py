@@ -1,12 +1,13 @@
 """The requests of the guide, as printed, against our server."""
 
+import contextlib
+import io
 import json
 import pathlib
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 
 import pytest
 import typer
@@ -45,7 +46,10 @@ def test_the_python_of_the_guide_runs(server):
     code = "\n".join(_blocks("python", server)).replace(
         "timeout=1.0", "timeout=60.0"
     )
-    lines = _run([sys.executable, "-c", code]).splitlines()
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(code, "requests.md", "exec"), {})  # noqa: S102
+    lines = said.getvalue().splitlines()
     assert "(2, 4)" in lines
     assert "2" in lines
     assert any("embeddings_product_id" in line for line in lines)

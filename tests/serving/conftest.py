@@ -72,6 +72,22 @@ class Logarithm(tf.Module):
         return {"y": tf.math.log(x)}
 
 
+class Slow(tf.Module):
+    """Takes as many turns as it is asked for."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "turns")])
+    def __call__(self, turns):
+        def turn(i, x):
+            return i + 1, tf.linalg.matmul(x, x) / 64.0
+
+        _, x = tf.while_loop(
+            lambda i, _: i < turns[0],
+            turn,
+            [tf.constant(0, tf.int64), tf.ones([64, 64])],
+        )
+        return {"y": tf.fill(tf.shape(turns), tf.reduce_sum(x))}
+
+
 def reference(rows, bias):
     """What Ranker returns, in NumPy."""
     click = (
@@ -151,6 +167,14 @@ def ranker_base(tmp_path_factory):
 def logarithm_base(tmp_path_factory):
     base = tmp_path_factory.mktemp("logarithm")
     model = Logarithm()
+    tf.saved_model.save(model, str(base / "1"), model.__call__)
+    return base
+
+
+@pytest.fixture(scope="session")
+def slow_base(tmp_path_factory):
+    base = tmp_path_factory.mktemp("slow")
+    model = Slow()
     tf.saved_model.save(model, str(base / "1"), model.__call__)
     return base
 

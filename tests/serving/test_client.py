@@ -138,7 +138,7 @@ def test_refusals_before_anything_is_sent(client):
     assert (caught.value.field, caught.value.row) == ("age", 1)
     with pytest.raises(ValueError, match="one number of rows"):
         client.predict(columns() | {"age": [1]})
-    with pytest.raises(ValueError, match=r"one of \['.*'examples'"):
+    with pytest.raises(ValueError, match=r"one of \['examples'"):
         client.predict(columns(), signature="rank")
 
 

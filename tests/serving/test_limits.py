@@ -7,7 +7,6 @@ from concurrent import futures
 import grpc
 import numpy as np
 import pytest
-import tensorflow as tf
 from tensorflow_serving.apis import model_management_pb2
 from tensorflow_serving.apis import model_service_pb2_grpc
 from tensorflow_serving.apis import prediction_service_pb2_grpc
@@ -19,30 +18,6 @@ from serving import server as server_lib
 from serving import server_options
 from tests.serving import conftest
 from tfplugin import errors
-
-
-class Slow(tf.Module):
-    """Takes as many turns as it is asked for."""
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "turns")])
-    def __call__(self, turns):
-        def turn(i, x):
-            return i + 1, tf.linalg.matmul(x, x) / 64.0
-
-        _, x = tf.while_loop(
-            lambda i, _: i < turns[0],
-            turn,
-            [tf.constant(0, tf.int64), tf.ones([64, 64])],
-        )
-        return {"y": tf.fill(tf.shape(turns), tf.reduce_sum(x))}
-
-
-@pytest.fixture(scope="module")
-def slow_base(tmp_path_factory):
-    base = tmp_path_factory.mktemp("slow")
-    model = Slow()
-    tf.saved_model.save(model, str(base / "1"), model.__call__)
-    return base
 
 
 def make_server(base, name="slow", batching=None, **limits):

@@ -7,14 +7,18 @@ import sys
 import threading
 
 import grpc
+import numpy as np
 import pytest
 import requests
+from tensorflow_serving.apis import get_model_status_pb2
+from tensorflow_serving.apis import model_service_pb2_grpc
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from serving import model_config
 from serving import server as server_lib
 from serving import server_options
 from tests.serving import conftest
+from tests.serving import server_process
 from tfplugin import errors
 
 
@@ -215,3 +219,25 @@ def test_process_ends_on_sigterm(logarithm_base):
     assert process.returncode == 0
     assert "Received SIGTERM" in rest
     assert rest.rstrip().endswith("ended")
+
+
+def test_second_signal_ends_the_process_at_once(slow_base, tmp_path):
+    # The request would take for ever, and is waited for in vain.
+    endless = conftest.predict_request({"turns": np.array([1 << 40])}, "model")
+    status = get_model_status_pb2.GetModelStatusRequest()
+    status.model_spec.name = "model"
+    with server_process.serving(slow_base, tmp_path) as server:
+        address = f"127.0.0.1:{server.grpc_port}"
+        with grpc.insecure_channel(address) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            running = stub.Predict.future(endless, timeout=60)
+            # Answered once the request before it has been read.
+            model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(
+                status, timeout=60
+            )
+            server.send(signal.SIGTERM)
+            while "Received SIGTERM" not in server.log:
+                assert server.is_running
+            server.send(signal.SIGTERM)
+            assert server.wait() == -signal.SIGTERM
+            assert running.exception() is not None

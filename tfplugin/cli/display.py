@@ -40,8 +40,8 @@ def usage_message(error: typer.TyperException) -> str:
     message = formatted() if formatted else str(error)
     end = "" if message.endswith((".", "?")) else "."
     context = getattr(error, "ctx", None)
-    command = context.command_path if context else "tfplugin"
-    return f"{message}{end} See `{command} --help`."
+    command = f" {context.info_name}" if context and context.parent else ""
+    return f"{message}{end} See `tfplugin{command} --help`."
 
 
 @contextmanager

@@ -314,12 +314,13 @@ def _find(
         return name, base_path
     work = artifacts.WorkFolder(workdir or pathlib.Path())
     work.require_config()
+    name = name or config_lib.load(work.config).name
     if not any(work.model.glob("*/saved_model.pb")):
         raise InputError(
             "There must be an exported model to serve. Received: "
             f"{work.model}, which holds none. Run `tfplugin export`."
         )
-    return name or config_lib.load(work.config).name, str(work.model)
+    return name, str(work.model)
 
 
 def _log_to_standard_error(handler: logging.Handler) -> None:
