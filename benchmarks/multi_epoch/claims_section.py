@@ -206,20 +206,64 @@ def _lost_of_all(series: Mapping[str, tuple[Any, Any]]) -> float:
     return lost
 
 
+def masked_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Claim (b), a row a log and kind of masking: AUC lost by share kept."""
+    return [
+        (
+            f"{log}, {one['objective']}",
+            masked,
+            *(
+                formatting.metric(lost)
+                for lost in falls(one["runs"], masked).values()
+            ),
+        )
+        for log, one in found.items()
+        for masked in ("positives", "random rows")
+    ]
+
+
+def masked_headings(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of `masked_rows`."""
+    first = next(iter(found.values()))
+    shares = falls(first["runs"], "positives")
+    return ("Log, objective", "Masked", *(f"1 in {k:g} kept" for k in shares))
+
+
+def by_chunk(one: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Claim (c), arm to its AUC on each next chunk, mean over the rest."""
+    return {
+        arm: np.mean(
+            [[np.mean(list(c.values())) for c in seed] for seed in by_seed],
+            axis=0,
+        ).tolist()
+        for arm, by_seed in one["auc"].items()
+    }
+
+
+def chunk_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Claim (c), a row a log and arm; all logs have as many chunks."""
+    return [
+        (log, arm, *(formatting.metric(value) for value in values))
+        for log, one in found.items()
+        for arm, values in by_chunk(one).items()
+    ]
+
+
+def chunk_headings(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of `chunk_rows`."""
+    number = max(one["chunks"] for one in found.values())
+    return ("Log", "Arm", *(f"Chunk {k}" for k in range(2, number + 1)))
+
+
 def _continual(results: Results, found: Mapping[str, Any]) -> Part:
     panels = []
     drawn = []
-    rows = []
     told = []
     for number, (log, one) in enumerate(found.items()):
-        series = {}
-        for arm, by_seed in one["auc"].items():
-            chunks = np.mean(
-                [[np.mean(list(c.values())) for c in seed] for seed in by_seed],
-                axis=0,
-            )
-            series[arm] = (list(range(2, 2 + len(chunks))), chunks.tolist())
-            rows.append((log, arm, *(formatting.metric(c) for c in chunks)))
+        series = {
+            arm: (list(range(2, 2 + len(chunks))), chunks)
+            for arm, chunks in by_chunk(one).items()
+        }
         means = {arm: np.mean(values) for arm, (_, values) in series.items()}
         ranked = sorted(means, key=lambda arm: -means[arm])
         listed = ", ".join(f"{arm} {means[arm]:.4f}" for arm in ranked)
@@ -233,11 +277,10 @@ def _continual(results: Results, found: Mapping[str, Any]) -> Part:
         )
         drawn.append(picture)
         panels.append(panel(log, legend(figures.palette(series)), picture))
-    most = max(len(row) for row in rows)
     table = markup.Table(
         "AUC on the next chunk of time, mean over objectives and seeds.",
-        ("Log", "Arm", *(f"Chunk {k}" for k in range(2, most))),
-        [row + ("",) * (most - len(row)) for row in rows],
+        chunk_headings(found),
+        chunk_rows(found),
         numbers_from=2,
     )
     return [

@@ -18,6 +18,7 @@ STYLES = {
     "flat control": ("#8f6cc4", "dash", "x"),
     "MEDA, tuned": ("#217a3c", "solid", "triangle-up"),
     "MEDA + FAL": ("#c98a00", "solid", "star"),
+    "recommended": ("#c2185b", "solid", "cross"),
 }
 OTHERS = "#bdbdb8"
 _MORE = ("#0b5cad", "#b3450c", "#217a3c", "#8f6cc4", "#c98a00", "#1d1d1b")
@@ -116,7 +117,7 @@ def intervals(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
             "color": pictures.VALIDATION,
             "thickness": 1.5,
         },
-        hovertemplate="row %{y}: %{x:+.4f}<extra></extra>",
+        hovertemplate="%{x:+.4f}<extra></extra>",
     )
     figure.add_shape(
         type="line",
@@ -129,7 +130,16 @@ def intervals(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
     )
     figure.update_xaxes(title_text="difference of test AUC", nticks=6)
     figure.update_yaxes(
-        autorange="reversed", tickformat="d", title_text="row of the table"
+        autorange="reversed",
+        automargin=True,
+        tickvals=list(range(1, len(rows) + 1)),
+        ticktext=[
+            _safe(
+                f"{row['log']} {row['objective']}: {row['arm']} "
+                f"\N{MINUS SIGN} {row['against']}"
+            )
+            for row in rows
+        ],
     )
     return figure
 

@@ -129,7 +129,7 @@ def _log(results: Mapping[str, Any], log: str, number: int) -> markup.Section:
 
 
 def _comparisons(results: Mapping[str, Any]) -> markup.Section | None:
-    rows = results.get("comparisons")
+    rows = tables.that_matter(results)
     if not rows:
         return None
     picture = markup.Picture(
@@ -140,12 +140,9 @@ def _comparisons(results: Mapping[str, Any]) -> markup.Section | None:
     table = markup.Table(
         "Differences of mean test AUC over seeds with 95 % intervals, "
         "bootstrapped over users, the same resamples for both arms.",
-        ("", *tables.COMPARISON_HEADINGS),
-        [
-            (str(number), *row)
-            for number, row in enumerate(tables.comparisons(results), 1)
-        ],
-        numbers_from=6,
+        tables.COMPARISON_HEADINGS,
+        tables.comparisons(results),
+        numbers_from=5,
     )
     # As high as its rows, unlike the pictures that stand side by side.
     box = markup.element(

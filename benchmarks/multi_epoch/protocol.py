@@ -68,6 +68,8 @@ _FAL: Changes = {_LAW: "log_frequency"}
 _LAZY: Changes = {"training.tables.rule": "lazy_adam", _RATE: 0.001}
 #: The arm that takes what `tfplugin recommend` proposes.
 RECOMMENDED = "recommended"
+#: The best that a recipe without a remedy can do: stopped in time.
+STOPPED = "plain, tuned"
 
 
 def _remedy(law: Changes, **remedies: Any) -> Changes:
@@ -105,7 +107,7 @@ def arms(log: str, flat: dict[str, float], sparsest: str) -> list[Arm]:
             ({**_LAZY, **_PLAIN, **control},),
         ),
         Arm(
-            "plain, tuned",
+            STOPPED,
             "Constant rates; rule and rate searched; stopped at the epoch "
             "that validation picks.",
             (

@@ -142,15 +142,15 @@ class LogResults:
                 )
         ours = protocol.RECOMMENDED
         for objective in self.log.config.labels:
-            yield self.compare(ours, "plain, tuned", objective, None)
+            yield self.compare(ours, protocol.STOPPED, objective, None)
         tuned = [
             name for name in ("MEDA, tuned", "FAL, tuned") if name in self.runs
         ]
         for rival in tuned:
             yield self.compare(ours, rival, None, None)
         for arm in self.runs:
-            if arm != "plain, tuned":
-                yield self.compare(arm, "plain, tuned", None, None)
+            if arm != protocol.STOPPED:
+                yield self.compare(arm, protocol.STOPPED, None, None)
 
 
 def collect(folder: pathlib.Path, command: str) -> dict[str, Any]:
