@@ -120,8 +120,9 @@ connections may be insecure.
         if not (self.tls or self.insecure or _is_loopback(self.host)):
             raise errors.InputError(
                 "Other machines may connect with TLS only. Received: "
-                f"host={self.host!r}. Give a certificate and its key, or say "
-                "that connections may be insecure."
+                f"host={self.host!r}. Give a certificate and its key "
+                "(--tls-certificate, --tls-key), or say that connections may "
+                "be insecure (--insecure)."
             )
 
 

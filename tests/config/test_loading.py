@@ -206,6 +206,8 @@ def test_package_path_of_an_absent_package(path):
             ["pip install no_such`", "package://no_such.sub/x.csv"],
         ),
         ("source.files=package:///x.csv", ["package:///x.csv"]),
+        ("features.self={type: dense}", ["`self`", "rename it"]),
+        ("features.Item={type: dense}", ["`Item`", "capital letters"]),
     ],
 )
 def test_refusals_are_one_line_that_names_the_key(path, override, words):

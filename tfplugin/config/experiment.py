@@ -156,6 +156,15 @@ class ExperimentConfig(Section):
                     "names must be letters, digits and underscores, starting "
                     f"with a letter; received `{name}`"
                 )
+        by_lower: dict[str, str] = {}
+        for name in self.features:
+            other = by_lower.setdefault(name.lower(), name)
+            if name == "self" or other != name:
+                raise ValueError(
+                    f"the feature `{name}` cannot be an input of a served "
+                    "model, whose names differ in more than capital letters "
+                    "and are not `self`; rename it"
+                )
         taken = set(schema.RESERVED_FEATURES)
         taken |= {
             name + schema.LENGTHS_SUFFIX
