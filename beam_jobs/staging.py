@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -12,6 +13,8 @@ from tfplugin import artifacts
 from tfplugin.errors import InputError
 
 _LOGGER = logging.getLogger(__name__)
+_REMOVALS = 20
+_REMOVAL_SECONDS = 0.1
 
 
 @contextlib.contextmanager
@@ -47,8 +50,22 @@ def workspace(
         ) from error
     try:
         yield paths
-    finally:
-        storage.remove(removed)
+    except BaseException:
+        _remove_until_gone(removed)
+        raise
+    storage.remove(removed)
+
+
+def _remove_until_gone(path: str) -> None:
+    """Removes what threads of an interrupted pipeline may write once more."""
+    for _ in range(_REMOVALS):
+        # A thread may fill the folder while it is removed.
+        with contextlib.suppress(OSError):
+            storage.remove(path)
+        time.sleep(_REMOVAL_SECONDS)
+        if not storage.exists(path):
+            return
+    storage.remove(path)
 
 
 def _absolute(path: str) -> str:

@@ -45,6 +45,7 @@ from serving import load_generator
 from serving import load_requests
 from serving import prediction_error
 from tfplugin import data
+from tfplugin.export import warm_up
 
 NAME = "model"
 VERSIONS = 5
@@ -179,6 +180,7 @@ class Bench:
         self.here = InProcess(self.path)
         with serving(self.base) as served, self.client(served) as client:
             self.signature = client.signature()
+        self.schema = data.open_dataset(options.workdir / "dataset").schema
         rows = read_rows(options.workdir)
         self.columns = {name: rows[name] for name in self.signature.columns}
 
@@ -292,7 +294,10 @@ def save_versions(bench: Bench, folder: pathlib.Path) -> None:
         module = Scaled(tf.saved_model.load(str(bench.path)), version)
         _, specs = module.call.structured_input_signature
         answer = tf.function(module.answer).get_concrete_function(**specs)
-        tf.saved_model.save(module, str(folder / str(version)), answer)
+        path = folder / str(version)
+        tf.saved_model.save(module, str(path), answer)
+        # As every version that `tfplugin export` writes.
+        warm_up.write(path, bench.schema)
 
 
 def versions(bench: Bench, requests: int = 10_000) -> dict[str, Any]:

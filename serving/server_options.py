@@ -1,5 +1,6 @@
 """How a server listens, and what it refuses."""
 
+import dataclasses
 import ipaddress
 from dataclasses import dataclass
 from dataclasses import field
@@ -39,7 +40,7 @@ class Limits:
     num_threads: int = 8
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
+        for name, value in dataclasses.asdict(self).items():
             if not value > 0:
                 raise errors.InputError(
                     f"`{name}` must be above 0. Received: {name}={value}."

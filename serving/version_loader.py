@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import queue
 import sys
 import threading
@@ -28,6 +29,8 @@ _MAX_RACES = 100
 # Importing a graph is Python's work: for so long at a time, not for 5 ms, it
 # may keep each step of a request waiting.
 _SWITCH_SECONDS = 2e-4
+# How far a thread that loads and warms a version stands back.
+_NICENESS = 10
 
 _logger = logging.getLogger(__name__)
 
@@ -295,7 +298,11 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
         interval = sys.getswitchinterval()
         sys.setswitchinterval(min(interval, _SWITCH_SECONDS))
         try:
-            timing = model.load(version)
+            # A thread of its own, since a priority is never raised again.
+            with futures.ThreadPoolExecutor(
+                1, "version-load", initializer=_let_others_first
+            ) as thread:
+                timing = thread.submit(model.load, version).result()
         finally:
             sys.setswitchinterval(interval)
         for observer in self._observers:
@@ -339,3 +346,9 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
                 observer.on_unload(name, version.number)
         # A graph's operations and the graph refer to each other.
         gc.collect()
+
+
+def _let_others_first() -> None:
+    """Requests that run meanwhile keep the processors; Linux alone can this."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -121,6 +121,13 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel):
         for path in source_imports.paths().values()
     }
     expected.add("tfplugin/report/style.css")
+    expected.add("serving/stock_operators.txt")
+    deployment = source_imports.CHECKOUT / "serving/deployment"
+    expected |= {
+        str(path.relative_to(source_imports.CHECKOUT))
+        for pattern in ("*.config", "*.txt", "*.yaml")
+        for path in deployment.rglob(pattern)
+    }
     if shutil.which("g++"):
         version = importlib.metadata.version("tensorflow")
         expected.add(f"tfplugin/kernels/operators_tf{version}.so")

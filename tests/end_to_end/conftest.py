@@ -50,4 +50,6 @@ def server(exported):
     yield server
     server.process.send_signal(signal.SIGINT)
     out, err = server.process.communicate(timeout=60)
-    assert (server.process.returncode, err) == (0, ""), (out, err)
+    assert server.process.returncode == 0, (out, err)
+    levels = {line.split()[2] for line in err.splitlines()}
+    assert levels == {"INFO"}, err
