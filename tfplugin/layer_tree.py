@@ -29,13 +29,31 @@ def walk(item: Any) -> Iterator[keras.Layer]:
     yield from _walk(item, set())
 
 
+def attributes(layer: keras.Layer) -> list[Any]:
+    """What hangs on a layer itself.
+
+    Args:
+        layer: A Keras model or layer.
+
+    Returns:
+        The values of its attributes, in the order in which they were set.
+
+    Example:
+    >>> inner = keras.layers.Dense(1)
+    >>> outer = keras.layers.TimeDistributed(inner)
+    >>> any(value is inner for value in attributes(outer))
+    True
+    """
+    return list(vars(layer).values())
+
+
 def _walk(item: Any, seen: set[int]) -> Iterator[keras.Layer]:
     if id(item) in seen:
         return
     if isinstance(item, keras.Layer):
         seen.add(id(item))
         yield item
-        children = list(vars(item).values())
+        children = attributes(item)
     elif isinstance(item, dict):
         seen.add(id(item))
         children = list(item.values())

@@ -155,7 +155,7 @@ def mappings_outside_of_tables(model: keras.layers.Layer) -> set[int]:
     found: set[int] = set()
     for layer in layer_tree.walk(model):
         if not isinstance(layer, layers.Embedding):
-            _collect_mappings(list(vars(layer).values()), found)
+            _collect_mappings(layer_tree.attributes(layer), found)
     return found
 
 
