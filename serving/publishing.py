@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from serving import publishing_base
 from serving import publishing_files
+from serving import saved_model_file
 from serving import validation
+from serving import versions as versions_lib
 from tfplugin import errors
 
 
@@ -189,7 +191,7 @@ def _source(path: str, version: int | None) -> tuple[str, int]:
     if not publishing_files.is_remote(path):
         # `latest -> 7` is a name for 7.
         path = os.path.realpath(path)
-    if not tf.io.gfile.exists(f"{path}/{publishing_files.SAVED_MODEL}"):
+    if not tf.io.gfile.exists(f"{path}/{saved_model_file.NAME}"):
         versions = publishing_base.BasePath(path).versions()
         if not versions:
             what = "has none" if tf.io.gfile.isdir(path) else "is no folder"
@@ -200,8 +202,8 @@ def _source(path: str, version: int | None) -> tuple[str, int]:
             )
         path = f"{path}/{_last(versions)}"
     name = path.rpartition("/")[2]
-    if version is None and name.isascii() and name.isdecimal():
-        version = int(name)
+    if version is None:
+        version = versions_lib.number_of(name)
     if version is None or not 0 <= version <= tf.int64.max:
         raise errors.InputError(
             "A version must be a whole number below 2^63. Received: "
@@ -224,7 +226,7 @@ def _refuse_place(base: publishing_base.BasePath, source: str) -> None:
     inside = not publishing_files.is_remote(path) and (
         f"{os.path.realpath(path)}/".startswith(f"{source}/")
     )
-    mark = f"{path}/{publishing_files.SAVED_MODEL}"
+    mark = f"{path}/{saved_model_file.NAME}"
     if inside or tf.io.gfile.exists(mark):
         raise errors.InputError(
             "A base path must hold versions, and be none itself. Received: "

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from serving import publishing_files
 from serving import publishing_lock
+from serving import saved_model_file
+from serving import versions
 
 #: Of what is being copied or removed; servers look at numbers alone.
 STAGING_PREFIX = ".publishing-"
@@ -56,7 +58,7 @@ class BasePath:
             number: name
             for number, name in self.numbers(folder).items()
             if tf.io.gfile.exists(
-                f"{self._within(folder)}/{name}/{publishing_files.SAVED_MODEL}"
+                f"{self._within(folder)}/{name}/{saved_model_file.NAME}"
             )
         }
 
@@ -68,9 +70,9 @@ class BasePath:
             return {}
         names = [entry.rstrip("/") for entry in entries]
         found = {
-            int(name): name
+            number: name
             for name in names
-            if name.isascii() and name.isdecimal()
+            if (number := versions.number_of(name)) is not None
         }
         return dict(sorted(found.items()))
 

@@ -9,10 +9,8 @@ from contextlib import contextmanager
 import google_crc32c
 import tensorflow as tf
 
+from serving import saved_model_file
 from tfplugin import errors
-
-#: The file whose presence says that a version is complete.
-SAVED_MODEL = "saved_model.pb"
 
 _CHUNK_BYTES = 16 << 20
 
@@ -96,7 +94,7 @@ def list_files(folder: str) -> list[str]:
             _refuse_special(f"{parent.rstrip('/')}/{name.rstrip('/')}")
         within = parent.rstrip("/")[len(folder) :].lstrip("/")
         found += [f"{within}/{name}".lstrip("/") for name in files]
-    return sorted(found, key=lambda name: (name == SAVED_MODEL, name))
+    return sorted(found, key=lambda name: (name == saved_model_file.NAME, name))
 
 
 def _refuse_special(path: str) -> None:
@@ -216,7 +214,7 @@ def remove(folder: str) -> None:
     Example:
     >>> remove("/absent")
     """
-    mark = f"{folder}/{SAVED_MODEL}"
+    mark = f"{folder}/{saved_model_file.NAME}"
     if tf.io.gfile.exists(mark):
         tf.io.gfile.remove(mark)
     if tf.io.gfile.exists(folder):

@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from serving import publishing_files
+from serving import saved_model_file
 from tfplugin import errors
 
 #: What the operating system locks on local paths.
@@ -93,7 +94,7 @@ class Lock:
         for name, other in others.items():
             for version in other["versions"]:
                 half = f"{self._base}/{version}"
-                mark = f"{half}/{publishing_files.SAVED_MODEL}"
+                mark = f"{half}/{saved_model_file.NAME}"
                 if not tf.io.gfile.exists(mark):
                     publishing_files.remove(half)
             # Last, or what it left would be forgotten by another cut.

@@ -9,6 +9,7 @@ from google.protobuf import message_factory
 
 from tfplugin import errors
 
+#: The file whose presence says that a version is complete.
 NAME = "saved_model.pb"
 _SERVE_TAG = "serve"
 

@@ -14,17 +14,12 @@ import grpc
 import numpy as np
 import tensorflow as tf
 
-# Not a public TensorFlow name: no public function returns the signatures of
-# a SavedModel as they are stored, and GetModelMetadata must return just that
-# (tests/serving/test_servable.py holds them against the loaded ones).
-from tensorflow.core.protobuf import saved_model_pb2
-
 from serving import request_error
+from serving import saved_model_file
 from serving import signature as signature_lib
 from serving import versions as versions_lib
 from tfplugin import errors
 
-_SERVE_TAG = "serve"
 # Names the SavedModel format gives to what initialises a model.
 _INIT_OP = "__saved_model_init_op"
 # Up to so many rows a graph is run by the thread that asks for it: to hand its
@@ -76,7 +71,7 @@ class Servable:
         self.path = path
         started = time.monotonic()
         try:
-            meta_graph = _read_meta_graph(path)
+            meta_graph = saved_model_file.read_meta_graph(path)
             self._session = _start_session(meta_graph, path)
         except (
             OSError,
@@ -284,18 +279,3 @@ def _start_session(
         session.close()
         raise
     return session
-
-
-def _read_meta_graph(path: str) -> tf.compat.v1.MetaGraphDef:
-    file_name = f"{path}/{versions_lib.SAVED_MODEL}"
-    saved_model = saved_model_pb2.SavedModel()
-    with tf.io.gfile.GFile(file_name, "rb") as file:
-        try:
-            saved_model.ParseFromString(file.read())
-        # protobuf's DecodeError derives from Exception alone.
-        except Exception as error:
-            raise ValueError(f"{file_name} does not parse") from error
-    for meta_graph in saved_model.meta_graphs:
-        if _SERVE_TAG in meta_graph.meta_info_def.tags:
-            return meta_graph
-    raise ValueError(f"no meta graph is tagged {_SERVE_TAG!r}")

@@ -9,9 +9,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_serving.config import file_system_storage_path_source_pb2
 
+from serving import saved_model_file
 from tfplugin import errors
-
-SAVED_MODEL = "saved_model.pb"
 
 _SourceConfig = (
     file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig
@@ -34,6 +33,20 @@ class Listing:
 
     versions: dict[int, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+
+
+def number_of(name: str) -> int | None:
+    """The version a folder's name stands for; None if for none.
+
+    Example:
+    >>> number_of("13"), number_of("0013"), number_of(".13")
+    (13, 13, None)
+    """
+    if not (name.isascii() and name.isdecimal()):
+        return None
+    number = int(name)
+    # Any other number has no place in a request's int64.
+    return number if number <= tf.int64.max else None
 
 
 def list_versions(base_path: str | os.PathLike[str]) -> Listing:
@@ -65,14 +78,12 @@ def list_versions(base_path: str | os.PathLike[str]) -> Listing:
     for entry in sorted(tf.io.gfile.listdir(base_path)):
         # Remote file systems list folders with a slash at the end.
         name = entry.rstrip("/")
-        # Any other number has no place in a request's int64.
-        if not (name.isascii() and name.isdecimal()):
-            continue
-        if int(name) > tf.int64.max:
+        number = number_of(name)
+        if number is None:
             continue
         path = f"{base_path}/{name}"
-        if tf.io.gfile.exists(f"{path}/{SAVED_MODEL}"):
-            listing.versions[int(name)] = path
+        if tf.io.gfile.exists(f"{path}/{saved_model_file.NAME}"):
+            listing.versions[number] = path
         else:
             listing.skipped[path] = _why_skipped(path)
     return listing
@@ -112,7 +123,7 @@ def find_versions(base_path: str | os.PathLike[str]) -> dict[int, str]:
             f"Received: {base_path!r} ({type(error).__name__})."
         ) from error
     if not versions:
-        if tf.io.gfile.exists(f"{base_path}/{SAVED_MODEL}"):
+        if tf.io.gfile.exists(f"{base_path}/{saved_model_file.NAME}"):
             fix = "This is a version itself: give the folder above it."
         else:
             fix = "Export a model to <folder>/<version> first."
@@ -168,7 +179,7 @@ def fingerprint(path: str) -> tuple[int, int]:
     (0, 0)
     """
     try:
-        stat = tf.io.gfile.stat(f"{path}/{SAVED_MODEL}")
+        stat = tf.io.gfile.stat(f"{path}/{saved_model_file.NAME}")
     except tf.errors.OpError:
         return 0, 0
     return stat.length, stat.mtime_nsec
@@ -179,4 +190,4 @@ def _why_skipped(path: str) -> str:
         tf.io.gfile.listdir(path)
     except tf.errors.OpError as error:
         return f"it cannot be read ({type(error).__name__})"
-    return f"it holds no {SAVED_MODEL} (yet)"
+    return f"it holds no {saved_model_file.NAME} (yet)"

@@ -15,9 +15,7 @@ EVERYTHING = "everything"
 IMPORTS = source_imports.read()
 
 #: Names that are not public, by module. Each has a comment at its import.
-NON_PUBLIC = {
-    ("serving.servable", "tensorflow.core.protobuf.saved_model_pb2"),
-}
+NON_PUBLIC: set[tuple[str, str]] = set()
 _NON_PUBLIC = re.compile(
     r"keras\.src\b|tensorflow\.(python|core|compiler)\b|apache_beam\.runners"
     r"\.worker\b|\w+(\.\w+)*\._[a-z]"

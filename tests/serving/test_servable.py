@@ -50,7 +50,6 @@ def test_damaged_model(ranker_base, tmp_path, damage):
         servable_lib.Servable.load(tmp_path, "ranker")
 
 
-# saved_model_pb2 is no public name of TensorFlow: this fails if it goes.
 def test_signatures_are_those_tensorflow_loads(ranker_base, servable):
     loaded = tf.saved_model.load(str(ranker_base / "12"))
     assert {"serving_default", "examples"} <= set(servable.signature_defs)
