@@ -182,7 +182,7 @@ def parse(text: str) -> BatchingParameters:
     except text_format.ParseError as error:
         raise errors.InputError(
             "Batching parameters must be a `BatchingParameters` message in "
-            f"text form. Received: {error}."
+            f"text form. Received: {str(error).rstrip('.')}."
         ) from error
     values: dict[str, Any] = {}
     for descriptor, value in message.ListFields():

@@ -47,7 +47,8 @@ def read(
     except text_format.ParseError as error:
         raise errors.InputError(
             "The model configuration must be a `ModelServerConfig` message "
-            f"in text form. Received: {path!r}, {error}."
+            f"in text form. Received: {path!r}, "
+            f"{str(error).rstrip('.')}."
         ) from error
     by_name(config)
     return config

@@ -100,7 +100,7 @@ def metrics_path(text: str) -> str | None:
     except text_format.ParseError as error:
         raise errors.InputError(
             "The monitoring configuration must be a MonitoringConfig as a "
-            f"text proto. Received: {error}."
+            f"text proto. Received: {str(error).rstrip('.')}."
         ) from error
     prometheus = config.prometheus_config
     if not prometheus.enable:

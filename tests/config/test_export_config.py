@@ -46,7 +46,10 @@ def test_a_bound_may_be_switched_off(tmp_path):
         ("export.tables={user: {rows: 3}}", "rows"),
         ("export.scores={ranking: bid}", "names no objective"),
         ("export.scores={ranking: 'bid * clicks'}", "names no objective"),
-        ("export.scores={ranking: 'click *'}", "is no formula"),
+        (
+            "export.scores={ranking: 'click *'}",
+            "is no formula; received `click *`: invalid syntax at character",
+        ),
         ("export.scores={'a b': click}", "letters, digits"),
         ("export.bounds.auc=-0.1", "auc"),
         ("export.golden_requests=-1", "golden_requests"),

@@ -115,10 +115,12 @@ class ExportConfig(Section):
             try:
                 ast.parse(formula.strip(), mode="eval")
             except (SyntaxError, ValueError, RecursionError) as error:
-                # `tfplugin export` says the place; nothing is trained before.
+                reason = "it cannot be parsed"
+                if isinstance(error, SyntaxError):
+                    reason = f"{error.msg} at character {error.offset or 1}"
                 raise ValueError(
                     f"export.scores.{name} is no formula; received "
-                    f"`{formula}`: {error}"
+                    f"`{formula}`: {reason}"
                 ) from error
             if not set(_NAME.findall(formula)) & set(labels):
                 raise ValueError(
