@@ -48,7 +48,7 @@ def test_a_bound_may_be_switched_off(tmp_path):
         ("export.scores={ranking: 'bid * clicks'}", "names no objective"),
         (
             "export.scores={ranking: 'click *'}",
-            "is no formula; received `click *`: invalid syntax at character",
+            "invalid syntax at character 8",
         ),
         ("export.scores={'a b': click}", "letters, digits"),
         ("export.bounds.auc=-0.1", "auc"),

@@ -117,7 +117,9 @@ class ExportConfig(Section):
             except (SyntaxError, ValueError, RecursionError) as error:
                 reason = "it cannot be parsed"
                 if isinstance(error, SyntaxError):
-                    reason = f"{error.msg} at character {error.offset or 1}"
+                    # What is missing at the end is at 0.
+                    place = error.offset or len(formula.strip()) + 1
+                    reason = f"{error.msg} at character {place}"
                 raise ValueError(
                     f"export.scores.{name} is no formula; received "
                     f"`{formula}`: {reason}"
