@@ -92,8 +92,9 @@ class ServerOptions:
     Traceback (most recent call last):
     ...
     tfplugin.errors.InputError: Other machines may connect with TLS only. \
-Received: host='0.0.0.0'. Give a certificate and its key, or say that \
-connections may be insecure.
+Received: host='0.0.0.0'. Give a certificate and its key \
+(--tls-certificate, --tls-key), or say that connections may be insecure \
+(--insecure).
     """
 
     rest_port: int = 8501
