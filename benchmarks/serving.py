@@ -8,7 +8,7 @@ signature called in this process, takes turns with them: a ratio is one of the
 same round, and the median over rounds counts. Server and load share a machine,
 so run it on an idle one. Parts, each of which runs alone by --only:
 
-latency   one client, batch 1: p50 over gRPC less p50 in this process
+latency   one blocking client, batch 1: p50 over gRPC less p50 in this process
 batch     two clients, batch 256: rows a second over those in this process
 clients   64 clients, batch 1, with request batching and without: rows a second
           over those in this process at batch 64, and p99
@@ -29,11 +29,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
@@ -124,6 +127,21 @@ def _free_port() -> int:
         return listener.getsockname()[1]
 
 
+def timed(
+    call: Callable[[Any], Any], arguments: Sequence[Any], seconds: float
+) -> list[float]:
+    """Calls one after the other; the seconds each took."""
+    for argument in arguments[:8]:
+        call(argument)
+    spent: list[float] = []
+    ends = time.perf_counter() + seconds
+    while time.perf_counter() < ends:
+        started = time.perf_counter()
+        call(arguments[len(spent) % len(arguments)])
+        spent.append(time.perf_counter() - started)
+    return spent
+
+
 class InProcess:
     """The signature, called as it is."""
 
@@ -145,14 +163,7 @@ class InProcess:
     ) -> tuple[float, float]:
         """p50 in ms, and rows a second."""
         rows = len(next(iter(batches[0].values())))
-        for batch in batches[:8]:
-            self(batch)
-        spent: list[float] = []
-        ends = time.perf_counter() + seconds
-        while time.perf_counter() < ends:
-            started = time.perf_counter()
-            self(batches[len(spent) % len(batches)])
-            spent.append(time.perf_counter() - started)
+        spent = timed(self, batches, seconds)
         return float(np.median(spent)) * 1e3, rows * len(spent) / sum(spent)
 
 
@@ -208,6 +219,22 @@ class Bench:
             timeout_seconds=30,
         )
 
+    def blocking(self, target: load_generator.Target) -> dict[str, float]:
+        """One client, which waits for each answer, in this process."""
+        address = target.url.removeprefix("grpc://")
+        with grpc.insecure_channel(address) as channel:
+            call = channel.unary_unary(target.method)
+            spent = timed(
+                lambda body: call(body, timeout=30), target.bodies, self.seconds
+            )
+        p50, p99 = np.percentile(spent, [50, 99]) * 1e3
+        return {
+            "p50_ms": p50,
+            "p99_ms": p99,
+            "rows_per_second": target.rows * len(spent) / sum(spent),
+            "errors": 0,
+        }
+
     def closed(
         self, target: load_generator.Target, clients: int
     ) -> dict[str, Any]:
@@ -225,20 +252,32 @@ class Bench:
             self.closed(target, clients)
             for _ in range(self.rounds):
                 p50, rows = self.here.measure(here, self.seconds)
-                found = self.closed(target, clients)
+                if clients == 1:
+                    found = self.blocking(target)
+                else:
+                    found = self.many(target, clients)
                 rounds.append(
                     {
                         "here_p50_ms": p50,
                         "here_rows_per_second": rows,
-                        "p50_ms": found["latency_ms"]["p50"],
-                        "p99_ms": found["latency_ms"]["p99"],
-                        "rows_per_second": found["rows_per_second"],
-                        "added_p50_ms": found["latency_ms"]["p50"] - p50,
+                        **found,
+                        "added_p50_ms": found["p50_ms"] - p50,
                         "ratio": found["rows_per_second"] / rows,
-                        "errors": sum(found["errors"].values()),
                     }
                 )
         return rounds
+
+    def many(
+        self, target: load_generator.Target, clients: int
+    ) -> dict[str, float]:
+        """Clients in processes of their own."""
+        found = self.closed(target, clients)
+        return {
+            "p50_ms": found["latency_ms"]["p50"],
+            "p99_ms": found["latency_ms"]["p99"],
+            "rows_per_second": found["rows_per_second"],
+            "errors": sum(found["errors"].values()),
+        }
 
 
 def middle(rounds: list[dict[str, Any]]) -> dict[str, float]:

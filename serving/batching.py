@@ -149,15 +149,6 @@ class BatchScheduler:
                 if not queue:
                     del self._queues[key]
 
-    def queued(self) -> int:
-        """Returns how many requests, or pieces of them, wait in a batch."""
-        with self._condition:
-            return sum(
-                len(batch.tasks)
-                for queue in self._queues.values()
-                for batch in queue
-            )
-
     def stop(self) -> None:
         """Runs what is waiting, and ends the threads."""
         with self._condition:

@@ -22,11 +22,16 @@ from serving import event_loop
 from serving import model_manager
 from serving import request_error
 from serving import server_options
+from serving import short_runs
 
 _Result = TypeVar("_Result")
 
 # Reading more than this would hold up every other request meanwhile.
 _MAX_BYTES_IN_LOOP = 1 << 17
+
+# Requests with less than that between them may be others' that wait: who waits
+# for an answer takes longer to ask again.
+_APART_SECONDS = 2e-4
 
 # Loads models before it returns, however long that takes.
 _UNLIMITED_APIS = ("HandleReloadConfigRequest",)
@@ -72,7 +77,8 @@ class Calls:
     """Runs requests within limits: of time, and of how many at once.
 
     All of it happens in the event loop, but for the models, which run in
-    threads: those of the batches, or, without batching, in threads here.
+    threads: those of the batches, or, without batching, in threads here; a
+    run that is known to be short, in the loop, if it is the only request.
 
     Args:
         manager: What is loaded.
@@ -94,9 +100,12 @@ class Calls:
         self._batching = batching
         self._observers = tuple(observers)
         self.num_running = 0
+        # When the last request ended.
+        self._ended = 0.0
         self._answers: answers.Answers[model_manager.Prediction] = (
             answers.Answers(event_loop.get())
         )
+        self._short_runs = short_runs.ShortRuns()
         self._threads = futures.ThreadPoolExecutor(
             limits.num_threads, thread_name_prefix="serving"
         )
@@ -167,7 +176,8 @@ class Calls:
             ) from error
         finally:
             self.num_running -= 1
-            call.seconds = time.perf_counter() - started
+            self._ended = time.perf_counter()
+            call.seconds = self._ended - started
             for observer in self._observers:
                 observer.on_call(call)
 
@@ -216,15 +226,48 @@ class Calls:
                 self.manager.submit(*arguments)
             )
         else:
-            prediction = await asyncio.get_running_loop().run_in_executor(
-                self._threads, self.manager.predict, *arguments
-            )
+            prediction = await self._run_alone(*arguments)
         call.version = prediction.version
         call.signature = prediction.signature
         call.rows = max(
             (len(a) for a in prediction.outputs.values() if a.ndim), default=0
         )
         return prediction
+
+    async def _run_alone(
+        self,
+        spec: model_pb2.ModelSpec,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        output_filter: Iterable[str],
+        deadline_seconds: float,
+    ) -> model_manager.Prediction:
+        kind = self._short_runs.kind(spec.name, signature_name, inputs.values())
+
+        def predict() -> model_manager.Prediction:
+            started, seconds = time.perf_counter(), math.inf
+            try:
+                prediction = self.manager.predict(
+                    spec,
+                    signature_name,
+                    inputs,
+                    output_filter,
+                    deadline_seconds,
+                )
+                seconds = time.perf_counter() - started
+            finally:
+                self._short_runs.add(kind, seconds)
+            return prediction
+
+        if self._is_only_one() and self._short_runs.are_short(kind):
+            return predict()
+        return await self.run_in_thread(predict)
+
+    def _is_only_one(self) -> bool:
+        # Of requests that arrive together the second begins right after the
+        # first has ended, if that did not leave the loop.
+        apart = time.perf_counter() - self._ended > _APART_SECONDS
+        return self.num_running == 1 and apart
 
     async def read(
         self, function: Callable[[bytes], _Result], body: bytes

@@ -131,10 +131,13 @@ class ModelManager:
 
         Raises:
             errors.InputError: If it cannot be followed; nothing changes.
-            RequestError: `UNKNOWN`, as in TensorFlow Serving, if a model it
-                lists has no version that can be loaded, and
-                `FAILED_PRECONDITION` if a label stands for a version that is
-                not available. The rest of the configuration is applied.
+            RequestError: `FAILED_PRECONDITION` if a label stands for a
+                version that the folder lacks or the policy leaves out;
+                nothing changes. `FAILED_PRECONDITION` as well if it stands
+                for one that cannot be loaded: then the labels of its model
+                stay as before, and the rest is applied, as it is with
+                `UNKNOWN`, as in TensorFlow Serving, if a model it lists has
+                no version that can be loaded.
         """
         self._loader.apply(config)
 

@@ -4,6 +4,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.apis import model_management_pb2
 
 from serving import calls as calls_lib
+from serving import reload_roots
 from serving import request_error
 from tfplugin import errors
 
@@ -16,10 +17,14 @@ class ModelService:
 
     Args:
         calls: Runs the requests.
+        allowed: Which folders a reload may name.
     """
 
-    def __init__(self, calls: calls_lib.Calls) -> None:
+    def __init__(
+        self, calls: calls_lib.Calls, allowed: reload_roots.ReloadRoots
+    ) -> None:
         self._calls = calls
+        self._allowed = allowed
 
     async def GetModelStatus(
         self,
@@ -46,7 +51,7 @@ class ModelService:
 
         Args:
             request: All models to serve from now on; one that it leaves out
-                is unloaded.
+                is unloaded. Their folders must be allowed.
             call: The request's record.
 
         Returns:
@@ -56,11 +61,14 @@ class ModelService:
             raise request_error.RequestError.invalid(
                 "ReloadConfigRequest must hold a model_config_list."
             )
+
+        def apply() -> None:
+            self._allowed.check(request.config)
+            self._calls.manager.apply(request.config)
+
         try:
             # Beside the loop, since models are loaded before it returns.
-            await self._calls.run_in_thread(
-                lambda: self._calls.manager.apply(request.config)
-            )
+            await self._calls.run_in_thread(apply)
         except errors.InputError as error:
             raise request_error.RequestError.invalid(str(error)) from error
         response = model_management_pb2.ReloadConfigResponse()

@@ -61,6 +61,8 @@ def publish(
 
     A server sees the version whole or not at all: it is copied under a name
     that servers ignore, read back, compared by size and CRC-32C, and renamed.
+    A model that is exported anew between its validation and the end of the
+    copy is refused, so that no two exports are mixed.
     On remote file systems, which cannot rename a folder at once,
     `saved_model.pb` is written last instead. Publishers of one base path
     exclude each other; what one that was cut off has left, the next removes.
@@ -75,7 +77,8 @@ def publish(
 
     Raises:
         errors.InputError: There is no complete model; it fails
-            `validation.validate`; the version is published already, or `keep`
+            `validation.validate`, or changes meanwhile; the version is
+            published already, or `keep`
             would remove it at once; another publisher is at work; a file
             system refuses something, as when it is full.
 
@@ -89,13 +92,14 @@ def publish(
     wanted = publishing_files.clean(model_path)
     with publishing_files.refusals("A model must be readable.", wanted):
         source, number = _source(wanted, version)
+        seen = publishing_files.snapshot(source)
     base = publishing_base.BasePath(publishing_files.clean(base_path))
     rule = "A base path must be writable and have room for a version."
     with publishing_files.refusals(rule, base.path):
         _refuse_place(base, source)
         _refuse_version(base, number, keep)
-    _refuse_invalid(source)
-    return put(source, base, number, keep)
+    _refuse_invalid(source, seen)
+    return put(source, base, number, keep, seen=seen)
 
 
 def put(
@@ -103,6 +107,8 @@ def put(
     base: publishing_base.BasePath,
     version: int,
     keep: int | None = None,
+    *,
+    seen: publishing_files.Snapshot | None = None,
 ) -> Published:
     """Copies a version that is known to be good; see `publish`.
 
@@ -111,6 +117,7 @@ def put(
         base: Where it goes.
         version: The number it takes.
         keep: As in `publish`.
+        seen: Its files when it was found good; None for those it has now.
 
     Raises:
         errors.InputError: See `publish`.
@@ -120,7 +127,7 @@ def put(
         with base.changing() as lock:
             # Again, now that nobody else can publish it.
             _refuse_version(base, version, keep)
-            copied = base.add(source, version, lock)
+            copied = base.add(source, version, lock, seen)
             removed = []
             if keep is not None:
                 removed = list(base.versions())[:-keep]
@@ -159,7 +166,7 @@ def rollback(
         if not tf.io.gfile.isdir(base.path):
             raise errors.InputError(
                 f"A base path must be a folder. Received: {base.path}, which "
-                "is none. Name the one that was published to."
+                f"{_what_is(base.path)}. Name the one that was published to."
             )
         with base.changing() as lock:
             versions = list(base.versions())
@@ -178,12 +185,18 @@ def _goal(path: str, versions: list[int], to: int | None) -> int:
         return versions[-2]
     if to is not None and to in versions[:-1]:
         return to
-    wanted = f"--to {to}" if to is not None else "the newest to retire"
-    raise errors.InputError(
-        "There must be an older version to go back to. Received: "
-        f"{wanted}, of {path}, which has {_listed(versions)}. Publish the one "
-        "to go back to under a higher number instead."
-    )
+    if len(versions) < 2:
+        rule = "A rollback needs an older version to go back to."
+        held = f"{path}, which holds no finished version"
+        mend = "Publish one first."
+        if versions:
+            held = f"{path}, which holds {_listed(versions)} only"
+            mend = "Publish the model to go back to, under a higher number."
+    else:
+        rule = "--to must name an older version than the newest."
+        held = f"--to {to} for {path}, which holds {_listed(versions)}"
+        mend = f"Name one up to {versions[-2]}."
+    raise errors.InputError(f"{rule} Received: {held}. {mend}")
 
 
 def _source(path: str, version: int | None) -> tuple[str, int]:
@@ -194,11 +207,11 @@ def _source(path: str, version: int | None) -> tuple[str, int]:
     if not tf.io.gfile.exists(f"{path}/{saved_model_file.NAME}"):
         versions = publishing_base.BasePath(path).versions()
         if not versions:
-            what = "has none" if tf.io.gfile.isdir(path) else "is no folder"
             raise errors.InputError(
-                "A model must be a folder with a saved_model.pb, or one of "
-                f"such folders named by numbers. Received: {path}, which "
-                f"{what}. Run `tfplugin export`."
+                "A model must be a version's folder, with a saved_model.pb, "
+                "or a folder of versions named by numbers. Received: "
+                f"{path}, which {_what_is(path)}. Name one that `tfplugin "
+                "export` has written, as in WORK/model."
             )
         path = f"{path}/{_last(versions)}"
     name = path.rpartition("/")[2]
@@ -206,10 +219,16 @@ def _source(path: str, version: int | None) -> tuple[str, int]:
         version = versions_lib.number_of(name)
     if version is None or not 0 <= version <= tf.int64.max:
         raise errors.InputError(
-            "A version must be a whole number below 2^63. Received: "
-            f"{name if version is None else version}. Name one with --as."
+            "A version must be named by a whole number below 2^63. Received: "
+            f"{name if version is None else version}. Give it one with --as."
         )
     return path, version
+
+
+def _what_is(path: str) -> str:
+    if not tf.io.gfile.exists(path):
+        return "does not exist"
+    return "holds neither" if tf.io.gfile.isdir(path) else "is a file"
 
 
 def _last(versions: Mapping[int, str]) -> str:
@@ -229,8 +248,9 @@ def _refuse_place(base: publishing_base.BasePath, source: str) -> None:
     mark = f"{path}/{saved_model_file.NAME}"
     if inside or tf.io.gfile.exists(mark):
         raise errors.InputError(
-            "A base path must hold versions, and be none itself. Received: "
-            f"{path}. Name the folder above it."
+            "A base path must be a folder of versions. Received: "
+            f"{path}, which is a version or within one. Name the folder that "
+            "servers watch."
         )
 
 
@@ -240,29 +260,35 @@ def _refuse_version(
     if version in base.numbers():
         raise errors.InputError(
             "A published version is never changed. Received: version "
-            f"{version} of {base.path}, which exists. Publish under another "
-            "number with --as."
+            f"{version} of {base.path}, which exists. Publish it under "
+            f"another number, as with --as {max(base.numbers()) + 1}."
         )
     above = [one for one in base.versions() if one > version]
     if keep is not None and len(above) >= keep:
         raise errors.InputError(
-            "A version must be among those that stay. Received: version "
-            f"{version} with --keep {keep}, below {_listed(above)}. Publish "
-            "under a higher number with --as, or keep more."
+            "A version must be among those that --keep lets stay, the "
+            f"highest. Received: version {version} with --keep {keep}, where "
+            f"{base.path} holds {_listed(above)} above it. Publish it under a "
+            "higher number with --as, or keep more."
         )
 
 
-def _refuse_invalid(source: str) -> None:
+def _refuse_invalid(source: str, seen: publishing_files.Snapshot) -> None:
     report = validation.validate(source)
     if not report.passed:
+        publishing_files.refuse_changed(source, seen)
         problems = "; ".join(
             " ".join(problem.split()).rstrip(".") for problem in report.problems
         )
         raise errors.InputError(
-            f"Only a model that is valid is published. Received: {source}: "
-            f"{problems}. `tfplugin validate {shlex.quote(source)}` says more."
+            "A model must pass validation to be published. Received: "
+            f"{source}: {problems}. Export it again; `tfplugin validate "
+            f"{shlex.quote(source)}` shows all checks."
         )
 
 
 def _listed(versions: list[int]) -> str:
-    return ", ".join(map(str, versions)) or "no finished version"
+    if len(versions) == 1:
+        return f"version {versions[0]}"
+    *some, last = map(str, versions)
+    return f"versions {', '.join(some)} and {last}"

@@ -90,13 +90,20 @@ class BasePath:
                     publishing_files.remove(f"{self.path}/{entry.rstrip('/')}")
             yield lock
 
-    def add(self, source: str, version: int, lock: publishing_lock.Lock) -> int:
+    def add(
+        self,
+        source: str,
+        version: int,
+        lock: publishing_lock.Lock,
+        seen: publishing_files.Snapshot | None = None,
+    ) -> int:
         """Copies a version in. What fails leaves nothing behind.
 
         Args:
             source: Its folder.
             version: A number that is not taken.
             lock: Of `changing`.
+            seen: What its folder must hold still; see `publishing_files.copy`.
 
         Returns:
             Its bytes.
@@ -105,7 +112,7 @@ class BasePath:
         staging = place if self._remote else self._staging(version)
         lock.touch(version)
         try:
-            copied = publishing_files.copy(source, staging, lock.proceed)
+            copied = publishing_files.copy(source, staging, lock.proceed, seen)
             if not self._remote:
                 os.rename(staging, place)
         except publishing_lock.TakenOverError:

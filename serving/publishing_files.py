@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
 
 import google_crc32c
@@ -13,6 +14,9 @@ from serving import saved_model_file
 from tfplugin import errors
 
 _CHUNK_BYTES = 16 << 20
+
+#: Files of a folder, and numbers that change whenever one is replaced.
+Snapshot = Mapping[str, tuple[int, ...]]
 
 
 def is_remote(path: str) -> bool:
@@ -109,8 +113,71 @@ def _refuse_special(path: str) -> None:
         )
 
 
+def snapshot(folder: str) -> Snapshot:
+    """Notes the files of a folder, to tell later whether one has changed.
+
+    Args:
+        folder: Local, or of a scheme that TensorFlow knows.
+
+    Returns:
+        Names as of `list_files`, to size and time of the last change; for
+        local files also the inode, which no file that replaces one has.
+
+    Raises:
+        errors.InputError: See `list_files`.
+
+    Example:
+    >>> import pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "saved_model.pb").write_bytes(b"graph")
+    >>> seen = snapshot(str(folder))
+    >>> _ = (folder / "saved_model.pb").write_bytes(b"another")
+    >>> snapshot(str(folder)) == seen
+    False
+    """
+    return {name: _stamp(f"{folder}/{name}") for name in list_files(folder)}
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    if is_remote(path):
+        remote = tf.io.gfile.stat(path)
+        return int(remote.length), int(remote.mtime_nsec)
+    local = os.stat(path)
+    return local.st_size, local.st_mtime_ns, local.st_ino
+
+
+def refuse_changed(folder: str, seen: Snapshot) -> None:
+    """Refuses a folder in which something has changed.
+
+    Args:
+        folder: As for `snapshot`.
+        seen: What it was then.
+
+    Raises:
+        errors.InputError: A file was added, removed or replaced.
+
+    Example:
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> refuse_changed(folder, snapshot(folder))
+    """
+    try:
+        unchanged = snapshot(folder) == seen
+    except (FileNotFoundError, tf.errors.NotFoundError):
+        unchanged = False  # it goes while it is looked at
+    if not unchanged:
+        raise errors.InputError(
+            "A model must stay as it is while it is published. Received: "
+            f"{folder}, which was changed or exported anew meanwhile. Nothing "
+            "was published; publish it again once it is complete."
+        )
+
+
 def copy(
-    source: str, target: str, proceed: Callable[[], None] = lambda: None
+    source: str,
+    target: str,
+    proceed: Callable[[], None] = lambda: None,
+    seen: Snapshot | None = None,
 ) -> int:
     """Copies a folder and reads every byte back, `saved_model.pb` last.
 
@@ -118,13 +185,15 @@ def copy(
         source: An existing folder.
         target: An absent one.
         proceed: Called at least every few megabytes; ends the copy by raising.
+        seen: What `source` must hold from its `snapshot` to the end of the
+            copy; None for what it holds now.
 
     Returns:
         Bytes of its files.
 
     Raises:
-        errors.InputError: What was read back is not what was written, or see
-            `list_files`.
+        errors.InputError: What was read back is not what was written, a file
+            of `source` was changed meanwhile, or see `list_files`.
 
     Example:
     >>> import pathlib, tempfile
@@ -136,26 +205,40 @@ def copy(
     >>> (folder / "2" / "saved_model.pb").read_bytes()
     b'graph'
     """
+    if seen is None:
+        seen = snapshot(source)
     total = 0
     folders = {target}
-    for name in list_files(source):
-        path = f"{target}/{name}"
-        folders.add(path.rpartition("/")[0])
-        tf.io.gfile.makedirs(path.rpartition("/")[0])
-        written = _copy_file(f"{source}/{name}", path, proceed)
-        read = checksum(path, proceed)
-        if written != read:
-            raise errors.InputError(
-                "A copy must hold what it is a copy of. Received: "
-                f"{path} of {read[0]} bytes and checksum {read[1]:08x} for "
-                f"{written[0]} and {written[1]:08x}. The disk is faulty, or "
-                "something else writes there."
-            )
-        total += written[0]
+    try:
+        for name in seen:
+            if name == saved_model_file.NAME:
+                # Where nothing is renamed, servers see a model from here on.
+                refuse_changed(source, seen)
+            path = f"{target}/{name}"
+            folders.add(path.rpartition("/")[0])
+            total += _copy_checked(f"{source}/{name}", path, proceed)
+    except (OSError, tf.errors.OpError):
+        refuse_changed(source, seen)
+        raise
+    refuse_changed(source, seen)
     if not is_remote(target):
         for folder in folders:
             _flush(folder)
     return total
+
+
+def _copy_checked(source: str, target: str, proceed: Callable[[], None]) -> int:
+    tf.io.gfile.makedirs(target.rpartition("/")[0])
+    written = _copy_file(source, target, proceed)
+    read = checksum(target, proceed)
+    if written != read:
+        raise errors.InputError(
+            "A copy must hold what it is a copy of. Received: "
+            f"{target} of {read[0]} bytes and checksum {read[1]:08x} for "
+            f"{written[0]} and {written[1]:08x}. The disk is faulty, or "
+            "something else writes there."
+        )
+    return written[0]
 
 
 def _copy_file(

@@ -70,6 +70,50 @@ def handler(log_format: Literal["json", "text"]) -> logging.Handler:
     return made
 
 
+class HeldBack(logging.Filter):
+    """Keeps warnings and errors until the server runs.
+
+    What fails before is what the server is refused with, and is to be said
+    once.
+
+    Args:
+        handler: The handler to keep them from.
+
+    Example:
+    >>> handler, record = logging.StreamHandler(), logging.makeLogRecord({})
+    >>> held = HeldBack(handler)
+    >>> record.levelno = logging.WARNING
+    >>> handler.filter(record)
+    False
+    >>> held.release()
+    >>> bool(handler.filter(record))
+    True
+    """
+
+    def __init__(self, handler: logging.Handler) -> None:
+        super().__init__()
+        self._handler = handler
+        self._held: list[logging.LogRecord] = []
+        handler.addFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Returns whether a record may be handled now.
+
+        Args:
+            record: The record.
+        """
+        if record.levelno < logging.WARNING:
+            return True
+        self._held.append(record)
+        return False
+
+    def release(self) -> None:
+        """Handles what was kept, and keeps no more."""
+        self._handler.removeFilter(self)
+        for record in self._held:
+            self._handler.handle(record)
+
+
 class RequestLog:
     """Logs a share of all requests, and every one the server is at fault for.
 

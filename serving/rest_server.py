@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import socket
-import ssl
 import time
 from collections.abc import Awaitable
 from collections.abc import Callable
@@ -11,10 +10,12 @@ from collections.abc import Callable
 import grpc
 from aiohttp import web
 
+from serving import capped_listener
 from serving import metrics as metrics_lib
 from serving import request_error
 from serving import rest
 from serving import server_options
+from serving import tls
 
 # TensorFlow Serving's mapping from canonical codes to HTTP.
 _HTTP_STATUS = {
@@ -60,7 +61,8 @@ class RestServer:
         api: The API to run.
         metrics: What is written under `metrics_path`.
         metrics_path: The path of metrics; None for none.
-        limits: The longest body, and how long a connection may be idle.
+        limits: The longest body, how many connections there may be, and how
+            long one may be idle.
     """
 
     def __init__(
@@ -83,14 +85,14 @@ class RestServer:
     async def start(
         self,
         listener: socket.socket,
-        ssl_context: ssl.SSLContext | None,
+        certificates: tls.Certificates | None,
         grace_seconds: float,
     ) -> None:
         """Accepts connections from now on.
 
         Args:
             listener: The socket to accept them from; closed by `stop`.
-            ssl_context: What to encrypt with; None for plain connections.
+            certificates: What to encrypt with; None for plain connections.
             grace_seconds: How long running requests may take at the end.
         """
         application = web.Application(
@@ -106,7 +108,16 @@ class RestServer:
             keepalive_timeout=self._limits.idle_seconds,
         )
         await runner.setup()
-        await web.SockSite(runner, listener, ssl_context=ssl_context).start()
+        site = web.SockSite(
+            runner,
+            capped_listener.CappedListener(
+                listener,
+                self._limits.max_connections,
+                encrypted=certificates is not None,
+            ),
+            ssl_context=certificates.ssl_context() if certificates else None,
+        )
+        await site.start()
         self._runner = runner
         self._reaper = asyncio.create_task(self._close_idle())
 

@@ -36,7 +36,7 @@ Latest(ctr)
         self.names: list[str] = []
         for name, model in self._models.items():
             if model.config is not None:
-                self._labels[name] = dict(model.config.version_labels)
+                self._labels[name] = model.labels.assigned
             available = model.available()
             self._numbers[name] = {v.number: v for v in available}
             if available:
@@ -122,17 +122,8 @@ Latest(ctr)
                 for version in self._models[name].versions.values()
                 if version.error_message
             ]
-            found[name] = "; ".join(reasons) or "it has no version to serve"
+            found[name] = "; ".join(reasons) or self._models[name].why_nothing()
         return found
-
-    def missing_labels(self) -> list[str]:
-        """Returns the labels that stand for versions not available."""
-        return [
-            f"label {label!r} of model {name!r} stands for version {number}"
-            for name, labels in self._labels.items()
-            for label, number in labels.items()
-            if number not in self._numbers[name]
-        ]
 
     def _number(self, spec: model_pb2.ModelSpec) -> int | None:
         if not spec.name:

@@ -1,6 +1,7 @@
 """One model of the configuration: its versions and their states."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving import labels as labels_lib
 from serving import request_error
 from serving import servable as servable_lib
 from serving import versions as versions_lib
@@ -179,8 +181,23 @@ class ServedModel:
     config: model_server_config_pb2.ModelConfig | None
     retries: LoadRetries = LoadRetries()
     versions: dict[str, Version] = field(default_factory=dict)
+    labels: labels_lib.Labels = field(default_factory=labels_lib.Labels)
     _aspired: set[str] = field(default_factory=set)
     _said: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.configure(self.config)
+
+    def configure(
+        self, config: model_server_config_pb2.ModelConfig | None
+    ) -> None:
+        """Follows another configuration from the next look on.
+
+        Args:
+            config: The model's part of it; None to unload all.
+        """
+        self.config = config
+        self.labels.ask_for(config.version_labels if config else {})
 
     def look(self) -> None:
         """Looks at the folder, and decides which versions should be loaded.
@@ -195,17 +212,22 @@ class ServedModel:
         try:
             listing = versions_lib.list_versions(base_path)
         except (tf.errors.OpError, UnicodeDecodeError) as error:
-            self._say(base_path, f"it cannot be read ({type(error).__name__})")
+            why = f"the folder cannot be read ({type(error).__name__})"
+            if isinstance(error, tf.errors.NotFoundError):
+                why = "the folder does not exist"
+            self._say(base_path, why)
             return
-        for path in [key for key in self._said if key not in listing.skipped]:
-            del self._said[path]
-        for path, reason in listing.skipped.items():
-            self._say(path, reason)
         numbers = versions_lib.choose(
             listing.versions, self.config.model_version_policy
         )
+        skipped = dict(listing.skipped)
         if not numbers:
-            self._say(base_path, "it holds no version the policy asks for")
+            skipped[base_path] = "the folder holds no version to be served"
+        for path in [key for key in self._said if key not in skipped]:
+            del self._said[path]
+        for path, reason in skipped.items():
+            self._say(path, reason)
+        if not numbers:
             return
         self._aspired = {listing.versions[number] for number in numbers}
         for number in numbers:
@@ -225,11 +247,10 @@ class ServedModel:
         found = []
         for path in self._aspired:
             version = self.versions[path]
-            if version.state == State.START:
+            if version.state == State.START or (
+                version.state == State.END and self._is_due(version, now)
+            ):
                 found.append(version)
-            elif version.state == State.END:
-                if self._is_due(version, now):
-                    found.append(version)
         return sorted(found, key=lambda version: -version.number)
 
     def next_retry(self) -> float:
@@ -266,6 +287,20 @@ class ServedModel:
             if version.state == State.AVAILABLE
         ]
         return sorted(found, key=lambda version: -version.number)
+
+    def numbers(self) -> set[int]:
+        """Returns the numbers of the versions that take requests."""
+        return {version.number for version in self.available()}
+
+    def why_nothing(self) -> str:
+        """Returns why there is no version, as the last look found it."""
+        reasons = "; ".join(
+            reason
+            if self.config and path == self.config.base_path
+            else f"{os.path.basename(path)}: {reason}"
+            for path, reason in list(self._said.items())
+        )
+        return "it has no version to serve" + (f" ({reasons})" * bool(reasons))
 
     def load(self, version: Version) -> LoadTiming:
         """Loads a version and warms it up.

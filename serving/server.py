@@ -6,13 +6,11 @@ import os
 import queue
 import signal
 import socket
-import ssl
 import threading
 from collections.abc import Callable
 from types import FrameType
 from types import TracebackType
 
-import grpc
 from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config import model_server_config_pb2
@@ -21,6 +19,7 @@ from serving import batching_parameters
 from serving import calls
 from serving import event_loop
 from serving import grpc_endpoints
+from serving import grpc_server
 from serving import health
 from serving import metrics
 from serving import model_config
@@ -28,6 +27,7 @@ from serving import model_manager
 from serving import model_service
 from serving import ports
 from serving import prediction_service
+from serving import reload_roots
 from serving import request_log
 from serving import rest
 from serving import rest_server
@@ -118,11 +118,6 @@ class Server:
     def models(self) -> list[str]:
         """The names of the models that are, or are to be, served."""
         return self.manager.models if self._running else self._names
-
-    @property
-    def num_requests(self) -> int:
-        """How many requests are in the server now."""
-        return self._calls.num_running if self._running else 0
 
     def versions(self) -> dict[str, list[int]]:
         """The versions that answer, by the model's name."""
@@ -251,8 +246,11 @@ class Server:
 
     def _start_on(self, listener: socket.socket) -> None:
         options = self.options
-        ssl_context = tls.ssl_context(options.tls) if options.tls else None
-        event_loop.run(self._bind())
+        certificates = tls.Certificates(options.tls) if options.tls else None
+        allowed = reload_roots.ReloadRoots(self._config, options.reload_roots)
+        self._grpc, self.grpc_port = event_loop.run(
+            grpc_server.bind(options, certificates)
+        )
         counted = metrics.Metrics()
         self.manager = model_manager.ModelManager(
             self._config,
@@ -267,7 +265,7 @@ class Server:
         try:
             self.manager.start()
         except BaseException:
-            event_loop.run(self._release())
+            event_loop.run(grpc_server.release(self._grpc))
             raise
         self._calls = calls.Calls(
             self.manager,
@@ -276,7 +274,7 @@ class Server:
             observers=(counted, request_log.RequestLog(self._log_share)),
         )
         predictions = prediction_service.PredictionService(self._calls)
-        models = model_service.ModelService(self._calls)
+        models = model_service.ModelService(self._calls, allowed)
         self._rest = rest_server.RestServer(
             rest.RestApi(self._calls, predictions, models),
             counted,
@@ -291,45 +289,17 @@ class Server:
                 )
             )
         )
-        event_loop.run(self._open(listener, ssl_context))
-
-    async def _bind(self) -> None:
-        options = self.options
-        server = grpc.aio.server(
-            options=[
-                # Else a second server on the port takes every other request.
-                ("grpc.so_reuseport", 0),
-                (
-                    "grpc.max_receive_message_length",
-                    options.limits.max_request_bytes,
-                ),
-                ("grpc.max_send_message_length", -1),
-            ],
-        )
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        address = f"{host}:{options.grpc_port}"
-        try:
-            self.grpc_port = tls.add_port(server, address, options.tls)
-        except RuntimeError as error:
-            raise ports.refusal(
-                "grpc_port", options.host, options.grpc_port
-            ) from error
-        self._grpc = server
-
-    async def _release(self) -> None:
-        # gRPC releases the port only of a server that was started.
-        await self._grpc.start()
-        await self._grpc.stop(None)
+        event_loop.run(self._open(listener, certificates))
 
     async def _open(
-        self, listener: socket.socket, ssl_context: ssl.SSLContext | None
+        self, listener: socket.socket, certificates: tls.Certificates | None
     ) -> None:
         self._health = health.Health(self.manager, _SERVICES)
         health_pb2_grpc.add_HealthServicer_to_server(
             self._health.servicer, self._grpc
         )
         await self._health.start()
-        await self._rest.start(listener, ssl_context, _GRACE_SECONDS)
+        await self._rest.start(listener, certificates, _GRACE_SECONDS)
         await self._grpc.start()
 
     async def _close(self) -> None:

@@ -15,7 +15,11 @@ class Limits:
     Args:
         max_request_bytes: The longest request, in bytes.
         max_batch_rows: The most examples in a request.
-        max_requests: Requests that may be in the server at once.
+        max_requests: Requests that may be in the server at once. One gRPC
+            connection may have twice as many under way, 100 at least; its
+            client holds back what comes beyond.
+        max_connections: REST connections that may be open at once; the next
+            is closed with status 503. gRPC's are not limited.
         timeout_seconds: How long a request may take, whatever more its
             client would wait.
         idle_seconds: How long a REST connection may stay without a complete
@@ -35,6 +39,7 @@ class Limits:
     max_request_bytes: int = 1 << 27
     max_batch_rows: int = 65_536
     max_requests: int = 1_024
+    max_connections: int = 1_024
     timeout_seconds: float = 30.0
     idle_seconds: float = 60.0
     num_threads: int = 8
@@ -80,6 +85,9 @@ class ServerOptions:
         insecure: Says that other machines may connect without encryption.
         metrics_path: The path of Prometheus' metrics; None for no metrics.
         limits: What is taken at most.
+        reload_roots: Folders, or URLs of such, below which a reload over gRPC
+            may name models' folders, besides those of the configuration that
+            the server is started with; see `ReloadRoots`.
 
     Raises:
         errors.InputError: For a port that cannot be, or a host that other
@@ -104,6 +112,7 @@ Received: host='0.0.0.0'. Give a certificate and its key \
     insecure: bool = False
     metrics_path: str | None = "/monitoring/prometheus/metrics"
     limits: Limits = field(default_factory=Limits)
+    reload_roots: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_port("rest_port", self.rest_port)

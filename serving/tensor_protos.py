@@ -142,9 +142,10 @@ def to_array(
         _refuse_other_fields(name, proto, kind.field)
     array: np.ndarray
     if kind.is_string:
-        array = np.full(count, values[-1] if received else b"", object)
         # As a list, which is read faster than the field.
-        array[:received] = values[:]
+        array = np.array(values[:], object)
+        if received < count:
+            array = _filled(array, count, b"")
     else:
         array = np.array(values[:], kind.field_dtype)
         if kind.is_half:
@@ -152,7 +153,7 @@ def to_array(
         elif kind.field_dtype is np.int32:
             array = array.astype(kind.dtype, copy=False)
         if received < count:
-            array = _filled(array, count)
+            array = _filled(array, count, 0)
     return array if len(shape) == 1 else array.reshape(shape)
 
 
@@ -224,11 +225,10 @@ def _from_content(
     return np.frombuffer(content, dtype).reshape(shape)
 
 
-def _filled(array: np.ndarray, count: int) -> np.ndarray:
-    if not len(array):
-        return np.zeros(count, array.dtype)
+def _filled(array: np.ndarray, count: int, default: Any) -> np.ndarray:
+    last = array[-1] if len(array) else default
     return np.concatenate(
-        [array, np.full(count - len(array), array[-1], array.dtype)]
+        [array, np.full(count - len(array), last, array.dtype)]
     )
 
 

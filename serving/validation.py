@@ -95,9 +95,11 @@ def validate(
     """
     path = os.fspath(path).rstrip("/") or "/"
     if not tf.io.gfile.exists(f"{path}/{saved_model_file.NAME}"):
+        there = tf.io.gfile.exists(path)
         raise errors.InputError(
             f"A version's folder must hold {saved_model_file.NAME}. Received: "
-            f"{path!r}. Name the folder of one version, as in model/1."
+            f"{path!r}, which {'holds none' if there else 'does not exist'}. "
+            "Name the folder of one version, as in model/1."
         )
     try:
         meta_graph = saved_model_file.read_meta_graph(path)

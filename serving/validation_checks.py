@@ -111,7 +111,7 @@ def check_operators(meta_graph: Any) -> Check:
     absent = sorted(used - operators.stock())
     return Check(
         "Operators",
-        f"{len(used)} in use",
+        f"{_counted(len(used), 'kind')} in use",
         tuple(f"stock TensorFlow Serving has no {name}" for name in absent),
     )
 
@@ -141,7 +141,11 @@ def check_files(path: str) -> Check:
     for file, size in expected.items():
         if problem := _file_problem(path, file, size):
             problems.append(f"{file} {problem}")
-    return Check(name, f"{len(expected)}, checksums", _shortened(problems))
+    return Check(
+        name,
+        f"{_counted(len(expected), 'file')} as exported, by checksum",
+        _shortened(problems),
+    )
 
 
 def _file_problem(path: str, file: str, expected: tuple[int, int]) -> str:
@@ -185,13 +189,20 @@ def check_signatures(
         if not problems:
             batches += trial.batch_problems(answered)
     rows = sum(trial.num_rows for trial in trials if trial.by_rows)
-    detail = f"{len(trials)}, batches of 0, 1, {signature_trials.LARGE_BATCH}"
+    detail = (
+        f"{_counted(len(trials), 'signature')} at 0, 1 and "
+        f"{signature_trials.LARGE_BATCH} rows"
+    )
     if untried:
         names = ", ".join(untried)
         detail += f"; no rows are stored with which to ask {names}"
     return [
         Check("Signatures", detail, _shortened(form)),
-        Check("Batches", f"{rows} rows, alone = together", _shortened(batches)),
+        Check(
+            "Batches",
+            f"{_counted(rows, 'row')}, alone and together",
+            _shortened(batches),
+        ),
     ]
 
 
@@ -252,8 +263,8 @@ def check_golden(path: str, stored: Stored, answers: Answers) -> Check:
     if not stored.requests and not stored.problem:
         problems.append("the file is empty")
     detail = (
-        f"{len(stored.requests)}, largest difference {largest:.1e} of "
-        f"{tolerance:.1e}"
+        f"{_counted(len(stored.requests), 'request')}, off by at most "
+        f"{largest:.1e} ({tolerance:.1e} allowed)"
     )
     return Check("Golden requests", detail, _shortened(problems))
 
@@ -306,10 +317,14 @@ def check_warm_up(stored: Stored, answers: Answers) -> Check:
     for one, answer in zip(stored.requests, answers, strict=True):
         if answer.error:
             problems.append(f"{one.request.signature}: {answer.error}")
-    detail = f"{len(stored.requests)}"
+    detail = _counted(len(stored.requests), "request")
     if stored.others:
         detail += f"; {len(stored.others)} of other kinds not replayed"
     return Check("Warm-up requests", detail, _shortened(problems))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _shortened(problems: Sequence[str]) -> tuple[str, ...]:

@@ -7,12 +7,14 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from concurrent import futures
 
 import grpc
 from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving import labels as labels_lib
 from serving import model_config
 from serving import observer as observer_lib
 from serving import request_error
@@ -20,8 +22,9 @@ from serving import routes as routes_lib
 from serving import served_model
 from tfplugin import errors
 
+# A configuration, and the labels of it that could not be assigned.
 _Change = tuple[
-    model_server_config_pb2.ModelServerConfig, "futures.Future[None]"
+    model_server_config_pb2.ModelServerConfig, "futures.Future[list[str]]"
 ]
 # A version found for a request may be retired before it is taken; then the
 # table has been replaced already. More often than this in a row is no race.
@@ -53,7 +56,8 @@ class VersionLoader:
     Traceback (most recent call last):
     ...
     tfplugin.errors.InputError: Every model must have a version that can be \
-loaded. Received: model 'ctr' of '/absent': it has no version to serve.
+loaded. Received: model 'ctr' of '/absent': it has no version to serve (the \
+folder does not exist).
     """
 
     def __init__(
@@ -95,8 +99,8 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
         gc.freeze()
         self._thread.start()
         try:
-            self._change(self._config)
-            self._check_started()
+            labels = self._change(self._config)
+            self._check_started(labels)
         except BaseException:
             self.stop(0.0)
             raise
@@ -109,16 +113,26 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
 
         Raises:
             errors.InputError: If it cannot be followed; nothing changes.
-            RequestError: `UNKNOWN` if a model has no version that can be
-                loaded, `FAILED_PRECONDITION` if a label stands for one that
-                was not, `UNAVAILABLE` if the loader is not running.
+            RequestError: `FAILED_PRECONDITION` if a label stands for a
+                version that the folder lacks or the policy leaves out;
+                nothing changes. `FAILED_PRECONDITION` as well if it stands
+                for one that cannot be loaded: then the labels of its model
+                stay as before, and the rest is applied, as it is with
+                `UNKNOWN`, if a model has no version that can be loaded.
+                `UNAVAILABLE` if the loader is not running.
         """
-        model_config.by_name(config)
+        wanted = model_config.by_name(config)
         if self._stopping or not self._thread.is_alive():
             raise request_error.RequestError(
                 grpc.StatusCode.UNAVAILABLE, "The server is stopping."
             )
-        self._change(config)
+        _check_labels(
+            f"label {label!r} of model {name!r} stands for version {number}, "
+            "which `base_path` lacks or `model_version_policy` leaves out"
+            for name, part in wanted.items()
+            for label, number in labels_lib.hopeless(part).items()
+        )
+        labels = self._change(config)
         missing = self.routes.missing()
         if missing:
             raise request_error.RequestError(
@@ -126,13 +140,7 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
                 f"{len(missing)} servable(s) did not become available: "
                 + "; ".join(f"{{{n}: {why}}}" for n, why in missing.items()),
             )
-        labels = self.routes.missing_labels()
-        if labels:
-            raise request_error.RequestError(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                "A label must stand for an available version. Received: "
-                f"{'; '.join(labels)}.",
-            )
+        _check_labels(labels)
 
     def acquire(self, spec: model_pb2.ModelSpec) -> served_model.Version:
         """Returns the version a request asks for, to be released by it.
@@ -164,7 +172,7 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
         if self._thread.ident is not None:
             self._thread.join()
         for model in self._models.values():
-            model.config = None
+            model.configure(None)
             model.look()
             self._retire(model)
         deadline = time.monotonic() + grace_seconds
@@ -180,7 +188,7 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
         """Returns how many versions wait for their last request to end."""
         return len(self._retired)
 
-    def _check_started(self) -> None:
+    def _check_started(self, labels: list[str]) -> None:
         missing = self.routes.missing()
         if missing:
             bases = {
@@ -197,7 +205,6 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
                 )
                 + "."
             )
-        labels = self.routes.missing_labels()
         if labels:
             raise errors.InputError(
                 "A label must stand for an available version. Received: "
@@ -206,14 +213,14 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
 
     def _change(
         self, config: model_server_config_pb2.ModelServerConfig
-    ) -> None:
-        done: futures.Future[None] = futures.Future()
+    ) -> list[str]:
+        done: futures.Future[list[str]] = futures.Future()
         # A copy: the caller may go on to change its own.
         copy = model_server_config_pb2.ModelServerConfig()
         copy.CopyFrom(config)
         self._changes.put((copy, done))
         self._wake.set()
-        done.result()
+        return done.result()
 
     def _run(self) -> None:
         next_look = time.monotonic()
@@ -231,11 +238,13 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
                 # Folders are other people's, and what is served must go on.
                 _logger.exception("Looking for new versions failed")
                 next_look = self._next_look()
-            for _, done in changes:
-                done.set_result(None)
+            if changes:
+                labels = self._give_up_labels()
+                for _, done in changes:
+                    done.set_result(labels)
             self._sleep(next_look)
         for _, done in self._take_changes():
-            done.set_result(None)
+            done.set_result([])
 
     def _sleep(self, next_look: float) -> None:
         until = min(
@@ -262,7 +271,7 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
     ) -> None:
         wanted = model_config.by_name(config)
         for name, model in self._models.items():
-            model.config = wanted.get(name)
+            model.configure(wanted.get(name))
         for name, model_part in wanted.items():
             if name not in self._models:
                 self._models[name] = served_model.ServedModel(
@@ -326,7 +335,16 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
             self._retired.append((model.name, version))
         self._publish()
 
+    def _give_up_labels(self) -> list[str]:
+        return [
+            f"label {label!r} of model {name!r} stands for version {number}"
+            for name, model in self._models.items()
+            for label, number in model.labels.give_up(model.numbers()).items()
+        ]
+
     def _publish(self) -> None:
+        for model in self._models.values():
+            model.labels.assign(model.numbers())
         self.routes = routes_lib.Routes(self._models.values())
 
     def _close_drained(self) -> None:
@@ -346,6 +364,15 @@ loaded. Received: model 'ctr' of '/absent': it has no version to serve.
                 observer.on_unload(name, version.number)
         # A graph's operations and the graph refer to each other.
         gc.collect()
+
+
+def _check_labels(missing: Iterable[str]) -> None:
+    found = "; ".join(missing)
+    if found:
+        raise request_error.RequestError(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            f"A label must stand for an available version. Received: {found}.",
+        )
 
 
 def _let_others_first() -> None:

@@ -317,9 +317,10 @@ def refuse_finished(mark: pathlib.Path, *, stage: str, overwrite: bool) -> None:
         InputError: The mark is there and `overwrite` is False.
     """
     if mark.exists() and not overwrite:
+        other = "--version" if stage == "export" else "--workdir"
         raise InputError(
-            f"`{stage}` has already finished here. Received: {mark}. "
-            "Pass --overwrite to redo it, or name another --workdir."
+            f"`{stage}` must not redo what it has finished. Received: {mark}, "
+            f"which exists. Pass --overwrite, or name another {other}."
         )
 
 

@@ -354,8 +354,10 @@ def test_bench_serve(url, tmp_path, suffix, how):
     for words in ("latency p50", "latency p99.9", "rows a second"):
         assert words in ended.out
     drawn = picture.read_text()
-    assert "ranker under load" in drawn
-    assert "ms" in drawn
+    for words in ("ranker under load", "Latency by percentile", "p99", "ms"):
+        assert words in drawn
+    for words in ("percentile of answered requests", "a request was due, s"):
+        assert words in drawn
 
 
 def test_bench_serve_with_rows(url, tmp_path):

@@ -28,8 +28,10 @@ def test_finished_stages_need_overwrite(tmp_path):
     mark = tmp_path / "COMPLETED"
     artifacts.refuse_finished(mark, stage="preprocess", overwrite=False)
     mark.write_text("")
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="--overwrite.* another --workdir"):
         artifacts.refuse_finished(mark, stage="preprocess", overwrite=False)
+    with pytest.raises(InputError, match="COMPLETED.* another --version"):
+        artifacts.refuse_finished(mark, stage="export", overwrite=False)
     artifacts.refuse_finished(mark, stage="preprocess", overwrite=True)
 
 

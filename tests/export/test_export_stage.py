@@ -158,9 +158,15 @@ def test_the_command_says_what_it_wrote(trained, tmp_path, capsys):
     finally:
         shutil.rmtree(work.model / "9")
     said = capsys.readouterr()
-    assert "--overwrite" in said.err
+    assert "--overwrite, or name another --version" in said.err
     assert record["scores"] == {"ranking": "bid * buy"}
-    for words in ("classify_buy", "embeddings_tags", "float16", "200 rows"):
+    for words in (
+        "classify_buy",
+        "embeddings_tags",
+        "float16",
+        "200 rows",
+        "All within",
+    ):
         assert words in said.out
     lines = said.out.splitlines()
     assert f"Next: tfplugin validate {work.model / '9'}" in lines

@@ -1,3 +1,4 @@
+import contextlib
 import math
 import threading
 from concurrent import futures
@@ -211,11 +212,85 @@ def test_full_queue(servable):
         answers = [batches.submit(stamped_models.rows([i])) for i in range(4)]
         with pytest.raises(request_error.RequestError, match="full") as error:
             batches.submit(stamped_models.rows([9]))
-        assert batches.scheduler.queued() == 4
         gate.set()
         for answer in answers:
             answer.result(60)
     assert error.value.code == grpc.StatusCode.UNAVAILABLE
+    # What had found a place before was run.
+    assert batches.sizes == [(1, 1), (2, 2), (2, 2)]
+
+
+@contextlib.contextmanager
+def running(batches):
+    """Keeps one thread in a batch of the usual queue."""
+    ended, gate = threading.Event(), threading.Event()
+    request = stamped_models.rows([0])
+    signature = batches.servable.signature()
+    task = batch_tasks.Task(
+        batches.servable,
+        signature,
+        [request[name] for name in signature.inputs],
+        (),
+        1,
+        math.inf,
+        lambda outputs, error: (ended.set(), gate.wait(60)),
+    )
+    batches.scheduler.submit(task)
+    assert ended.wait(60)
+    try:
+        yield
+    finally:
+        gate.set()
+
+
+def test_a_batch_is_held_while_another_of_its_queue_runs(servable, monkeypatch):
+    monkeypatch.setattr(batching, "_MAX_HOLD_SECONDS", 600.0)
+    with Batches(
+        servable,
+        max_batch_size=64,
+        batch_timeout_micros=1,
+        num_batch_threads=2,
+    ) as batches:
+        requests = [stamped_models.rows([i], seed=i) for i in range(1, 3)]
+        with running(batches):
+            answers = [batches.submit(requests[0])]
+            # The other thread turns to the queues in their order: that it
+            # answers this one says that it has passed over the first.
+            image = {"image": np.ones((1, 2), np.float32)}
+            batches.submit(image, "brightness").result(60)
+            assert not answers[0].done()
+            answers.append(batches.submit(requests[1]))
+        for request, answer in zip(requests, answers, strict=True):
+            stamped_models.check(request, answer.result(60))
+    assert sorted(batches.sizes) == [(1, 1), (1, 1), (2, 2)]
+
+
+def test_a_batch_is_not_held_for_long(servable):
+    with Batches(
+        servable,
+        max_batch_size=64,
+        batch_timeout_micros=1,
+        num_batch_threads=2,
+    ) as batches:
+        request = stamped_models.rows([1])
+        with running(batches):
+            answer = batches.submit(request)
+            stamped_models.check(request, answer.result(60))
+
+
+def test_a_full_batch_is_not_held(servable, monkeypatch):
+    monkeypatch.setattr(batching, "_MAX_HOLD_SECONDS", 600.0)
+    with Batches(
+        servable,
+        max_batch_size=2,
+        batch_timeout_micros=1,
+        num_batch_threads=2,
+    ) as batches:
+        requests = [stamped_models.rows([i]) for i in range(1, 3)]
+        with running(batches):
+            answers = [batches.submit(request) for request in requests]
+            for request, answer in zip(requests, answers, strict=True):
+                stamped_models.check(request, answer.result(60))
 
 
 def test_late_and_cancelled_requests_are_not_run(servable):

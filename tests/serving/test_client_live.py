@@ -4,6 +4,7 @@ What it asks of a server without these is in test_client.
 """
 
 import dataclasses
+import json
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
+from cryptography.hazmat.primitives import serialization
 
 import serving
 from serving import load_generator
@@ -34,8 +36,15 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("certificates")
     authority = test_tls.make_certificate(folder, "authority")
     test_tls.make_certificate(folder, "server", authority)
-    test_tls.make_certificate(folder, "client", authority)
+    _, key = test_tls.make_certificate(folder, "client", authority)
     test_tls.make_certificate(folder, "stranger")
+    (folder / "locked.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
     return folder
 
 
@@ -94,6 +103,63 @@ def test_files_that_are_no_certificates(files, scheme, change):
     tls = dataclasses.replace(tls, **{key: str(files / name) for key in change})
     with pytest.raises(OSError, match=f"PEM files.*{name}"):
         serving.Client(f"{scheme}://127.0.0.1:1", "log", tls=tls)
+
+
+def words_of(tls, **change):
+    files = dataclasses.asdict(tls) | change
+    return [
+        word
+        for name, file in files.items()
+        if file
+        for word in (f"--{name.replace('_', '-')}", file)
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["grpcs", "https"])
+def test_commands_show_a_certificate(encrypted, files, tmp_path, scheme):
+    path, numbers = tmp_path / "rows.jsonl", tmp_path / "load.json"
+    path.write_text('{"x": 1.0}\n')
+    url = address(encrypted, scheme)
+    own = words_of(certificates(files))
+    words = ("predict", url, "--model", "log", "--input", path)
+    ended = shop.run(*words, *own)
+    assert (ended.status, ended.out) == (0, '{"y": 0.0}\n'), ended
+    ended = shop.run(
+        *("bench-serve", url, "--model", "log", "--closed-loop", 1),
+        *("--duration", 0.2, "--timeout", 60, "--output", numbers, *own),
+    )
+    assert ended.status == 0, ended
+    found = json.loads(numbers.read_text())
+    assert found["errors"] == {} and found["answered"] > 0
+    # Without a certificate, and with one that the server does not know.
+    nobody = serving.ClientTls(str(files / "authority.crt"))
+    for tls in (nobody, certificates(files, "stranger")):
+        ended = shop.run(*words, "--retries", 0, *words_of(tls))
+        assert ended.status == 1
+        assert "UNAVAILABLE" in ended.err
+        assert len(ended.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("scheme", ["grpcs", "https"])
+@pytest.mark.parametrize("command", ["predict", "bench-serve"])
+def test_commands_refuse_certificates(files, command, scheme):
+    url = f"{scheme}://127.0.0.1:1"
+    rate = ("--rate", 1) if command == "bench-serve" else ()
+
+    def refuse(*said, url=url, **change):
+        words = words_of(certificates(files), **change)
+        ended = shop.run(command, url, "--model", "log", *rate, *words)
+        shop.check_refused(ended, *said)
+
+    refuse("none.crt (No such file", root_certificates="none.crt")
+    refuse("none.crt", "(No such file", certificate="none.crt")
+    refuse("another certificate's", key=str(files / "stranger.key"))
+    refuse("(no PEM)", certificate=str(files / "client.key"))
+    refuse("(the key is encrypted)", key=str(files / "locked.key"))
+    refuse("client.crt alone. Give both", key=None)
+    refuse("client.key alone. Give both", certificate=None)
+    plain = url.replace("s:", ":")
+    refuse("encrypted address", plain, "client.crt", url=plain)
 
 
 @pytest.mark.parametrize("scheme", ["grpcs", "https"])
@@ -165,7 +231,8 @@ def test_time_that_is_up(ranker_server, scheme):
     with serving.Client(address(ranker_server, scheme), "ranker") as client:
         client.metadata()
         with pytest.raises(serving.PredictionError) as caught:
-            client.predict(rows, timeout_seconds=1e-6)
+            # Many, since a server may answer two rows in a millisecond.
+            client.predict(conftest.make_rows(5000), timeout_seconds=1e-6)
         assert caught.value.code == "DEADLINE_EXCEEDED"
         assert len(client.predict(rows)["click"]) == 2
 

@@ -197,13 +197,63 @@ def test_policies_and_labels(serve, base):
     part.model_version_policy.all.SetInParent()
     manager.apply(config)
     assert set(states(manager).values()) == {"AVAILABLE"}
-    part.version_labels["stable"] = 9
-    with pytest.raises(request_error.RequestError, match="stable") as error:
-        manager.apply(config)
-    assert error.value.code == grpc.StatusCode.FAILED_PRECONDITION
-    with pytest.raises(request_error.RequestError) as error:
+    del part.version_labels["stable"]
+    manager.apply(config)
+    with pytest.raises(request_error.RequestError, match="Unrecognized"):
         ask(manager, spec(label="stable"))
-    assert error.value.code == grpc.StatusCode.NOT_FOUND
+
+
+def pinned(base, versions, **labels):
+    config = model_config.of_one_model("stamp", base)
+    part = config.model_config_list.config[0]
+    part.model_version_policy.specific.versions.extend(versions)
+    part.version_labels.update(labels)
+    return config
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        # The folder does not have it; the policy does not ask for it.
+        ([1, 2, 9], {"stable": 2, "canary": 9}),
+        ([2], {"stable": 1, "canary": 2}),
+    ],
+)
+def test_label_without_a_version_changes_nothing(serve, base, wrong):
+    stamped_models.save(base, 2)
+    manager = serve(pinned(base, [1], stable=1), poll_seconds=0)
+    versions, labels = wrong
+    with pytest.raises(request_error.RequestError, match="label") as error:
+        manager.apply(pinned(base, versions, **labels))
+    assert error.value.code == grpc.StatusCode.FAILED_PRECONDITION
+    assert states(manager) == {1: "AVAILABLE"}
+    assert ask(manager, spec(label="stable")) == 1
+    with pytest.raises(request_error.RequestError, match="Unrecognized"):
+        ask(manager, spec(label="canary"))
+
+
+def test_label_of_a_version_that_cannot_be_loaded(serve, base):
+    stamped_models.save(base, 2)
+    manager = serve(pinned(base, [1], stable=1), poll_seconds=0)
+    (base / "3").mkdir()
+    (base / "3" / "saved_model.pb").write_bytes(b"\xff" * 9)
+    wanted = pinned(base, [1, 2, 3], stable=2, canary=3)
+    with pytest.raises(request_error.RequestError, match="canary") as error:
+        manager.apply(wanted)
+    assert error.value.code == grpc.StatusCode.FAILED_PRECONDITION
+    # The rest of it is followed, the labels of before stay.
+    assert states(manager) == {3: "END", 2: "AVAILABLE", 1: "AVAILABLE"}
+    assert ask(manager, spec(label="stable")) == 1
+    with pytest.raises(request_error.RequestError, match="Unrecognized"):
+        ask(manager, spec(label="canary"))
+    # Nor is what was refused assigned later.
+    shutil.rmtree(base / "3")
+    stamped_models.save(base, 3)
+    manager.apply(pinned(base, [1, 2, 3], stable=2))
+    assert states(manager)[3] == "AVAILABLE"
+    assert ask(manager, spec(label="stable")) == 2
+    with pytest.raises(request_error.RequestError, match="Unrecognized"):
+        ask(manager, spec(label="canary"))
 
 
 def test_models_come_and_go_with_the_configuration(serve, base, tmp_path):
@@ -294,11 +344,14 @@ def test_bad_versions_leave_the_old_one_serving(serve, base, caplog):
 def test_folder_that_vanishes_leaves_all_as_it_is(serve, base, caplog):
     manager = serve(poll_seconds=0.02)
     base.rename(base.parent / "away")
-    wait_until(lambda: "cannot be read" in caplog.text)
+    wait_until(lambda: "does not exist" in caplog.text)
     assert ask(manager) == 1
     base.mkdir()
     wait_until(lambda: "holds no version" in caplog.text)
     assert ask(manager) == 1
+    # Several looks, and not a word more.
+    time.sleep(0.2)
+    assert caplog.text.count("holds no version") == 1
 
 
 def test_warm_up_comes_before_traffic_and_may_refuse(serve, base):

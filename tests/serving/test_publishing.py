@@ -19,6 +19,7 @@ from serving import publishing_files
 from serving import publishing_lock
 from tfplugin import cli
 from tfplugin import errors
+from tfplugin.export import staging
 
 # Not `assets.extra`: TensorFlow's file system in memory, which stands for
 # remote ones here, lists that as `.extra` in `assets` too.
@@ -102,7 +103,7 @@ def test_keep_leaves_the_newest(base, model):
     assert done.removed == (2, 3)
     assert _visible(base.path) == [9, 10, 11]
     assert list(base.versions()) == [10, 11]
-    with pytest.raises(errors.InputError, match="among those that stay"):
+    with pytest.raises(errors.InputError, match="--keep lets stay.*10 and 11"):
         publishing.put(model, base, 7, keep=2)
     assert publishing.put(model, base, 7).newest == 11
 
@@ -120,7 +121,9 @@ def test_rollback_retires_and_publishing_undoes_it(base, model):
     done = publishing.rollback(base.path, to=3)
     assert (done.version, done.retired) == (3, (4, 5))
     assert _visible(base.path) == [3]
-    with pytest.raises(errors.InputError, match="an older version"):
+    with pytest.raises(
+        errors.InputError, match="needs an older version.*3 only"
+    ):
         publishing.rollback(base.path)
     assert _visible(base.path) == [3]
     # Again, over what was retired before.
@@ -132,7 +135,9 @@ def test_rollback_retires_and_publishing_undoes_it(base, model):
 def test_rollback_to_what_is_not_older(base, model, to):
     for version in (3, 5):
         publishing.put(model, base, version)
-    with pytest.raises(errors.InputError, match=f"--to {to}, .*3, 5"):
+    with pytest.raises(
+        errors.InputError, match=f"--to {to} .*3 and 5.*up to 3"
+    ):
         publishing.rollback(base.path, to=to)
     assert _visible(base.path) == [3, 5]
 
@@ -315,6 +320,56 @@ def test_a_remote_publisher_that_was_thought_dead_stops(model):
     assert _marks(base) == []
 
 
+def test_an_export_that_is_replaced_while_it_is_copied(tmp_path):
+    """No two exports are mixed: `export --overwrite` against `publish`."""
+    large = "variables/variables.data-00000-of-00001"
+    source = _model(tmp_path / "model" / "3")
+    with (source / large).open("wb") as file:
+        file.truncate(1 << 28)  # sparse, but copied as 256 MB
+    base = publishing_base.BasePath(str(tmp_path / "base"))
+    outcomes = []
+
+    def run():
+        try:
+            outcomes.append(publishing.put(str(source), base, 3))
+        except errors.InputError as error:
+            outcomes.append(str(error))
+
+    with staging.staged(source, overwrite=True) as folder:
+        changed = {name: b"new " + held for name, held in FILES.items()}
+        _model(folder, changed)
+        publisher = threading.Thread(target=run)
+        publisher.start()
+        while not pathlib.Path(base.path, ".publishing-3", large).exists():
+            assert publisher.is_alive()
+            time.sleep(0.001)
+    publisher.join()
+    (said,) = outcomes
+    assert "must stay as it is" in said and str(source) in said
+    assert _visible(base.path) == []
+    publishing.put(str(source), base, 3)
+    assert _tree(f"{base.path}/3") == changed
+
+
+@pytest.mark.parametrize("change", ["other", "less", "more", "gone"])
+def test_what_was_validated_is_what_is_published(base, tmp_path, change):
+    source = _model(tmp_path / "3")
+    seen = publishing_files.snapshot(str(source))
+    if change == "other":
+        _model(tmp_path / "new", FILES)
+        cities = pathlib.Path("assets", "cities")
+        os.replace(tmp_path / "new" / cities, source / cities)
+    elif change == "less":
+        (source / "assets" / "cities").unlink()
+    elif change == "more":
+        (source / "assets" / "towns").write_bytes(b"")
+    else:
+        source.rename(tmp_path / "former")
+    with pytest.raises(errors.InputError, match="must stay as it is"):
+        publishing.put(str(source), base, 3, seen=seen)
+    assert _visible(base.path) == []
+
+
 class Doubling(tf.Module):
     """A model that is quick to validate."""
 
@@ -334,7 +389,7 @@ def exported(tmp_path_factory):
 def test_a_model_that_is_not_valid_is_refused(exported, tmp_path):
     damaged = _model(tmp_path / "3", _tree(exported) | {"saved_model.pb": b"x"})
     with pytest.raises(
-        errors.InputError, match="Only a model that is valid"
+        errors.InputError, match="must pass validation"
     ) as refused:
         publishing.publish(damaged, tmp_path / "base")
     assert "\n" not in str(refused.value)
@@ -376,17 +431,17 @@ def test_models_and_base_paths_that_are_none(model, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     nameless = _model(tmp_path / "model" / "best")
-    refuse("is no folder", tmp_path / "absent", base)
-    refuse("is no folder", file, base)
-    refuse("which has none", tmp_path, base)
+    refuse("absent, which does not exist", tmp_path / "absent", base)
+    refuse("file, which is a file", file, base)
+    refuse("which holds neither", tmp_path, base)
     refuse("Received: best.*--as", nameless, base)
     refuse("below 2\\^63", nameless, base, version=2**63)
     refuse("At least one", model, base, keep=0)
     refuse("which is a file", model, file)
     with pytest.raises(errors.InputError, match="Not a directory|not a dir"):
         publishing.put(model, publishing_base.BasePath(f"{file}/below"), 3)
-    refuse("be none itself", model, nameless)
-    refuse("be none itself", model, f"{model}/variables/base")
+    refuse("be a folder of versions", model, nameless)
+    refuse("be a folder of versions", model, f"{model}/variables/base")
     refuse("version 3 .* exists", model, pathlib.Path(model).parent)
     (base / "0003").mkdir(parents=True)
     refuse("version 3 .* exists", model, base)

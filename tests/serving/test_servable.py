@@ -154,6 +154,53 @@ def test_many_sets_of_outputs(tmp_path):
     servable.close()
 
 
+def save_graph(path, **signatures):
+    """Saves as TensorFlow 1 did, which lets a tensor be both in and out."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph:
+        tensors = {"x": v1.placeholder(tf.float32, [None], "x")}
+        tensors["y"] = 2 * tensors["x"]
+        info = {
+            name: v1.saved_model.build_tensor_info(tensor)
+            for name, tensor in tensors.items()
+        }
+        definitions = {
+            name: v1.saved_model.build_signature_def(
+                {key: info[value] for key, value in inputs.items()},
+                {key: info[value] for key, value in outputs.items()},
+                "tensorflow/serving/predict",
+            )
+            for name, (inputs, outputs) in signatures.items()
+        }
+        with v1.Session(graph=graph) as session:
+            builder = v1.saved_model.Builder(str(path))
+            builder.add_meta_graph_and_variables(
+                session, ["serve"], definitions
+            )
+            builder.save()
+
+
+@pytest.mark.parametrize("rows", [2, 1000])
+def test_outputs_that_are_inputs_or_each_other(tmp_path, rows):
+    save_graph(
+        tmp_path / "1",
+        serving_default=({"x": "x"}, {"same": "x", "a": "y", "b": "y"}),
+        twice=({"x": "x", "z": "x"}, {"y": "y"}),
+    )
+    servable = servable_lib.Servable("plain", 1, str(tmp_path / "1"))
+    x = np.arange(rows, dtype=np.float32)
+    outputs = servable.run("", {"x": x})
+    assert {k: v.tolist() for k, v in outputs.items()} == {
+        "same": x.tolist(),
+        "a": (2 * x).tolist(),
+        "b": (2 * x).tolist(),
+    }
+    with pytest.raises(request_error.RequestError, match="more than once") as e:
+        servable.run("twice", {"x": x, "z": x})
+    assert e.value.code == grpc.StatusCode.INVALID_ARGUMENT
+    servable.close()
+
+
 def test_assets_of_a_model_that_was_moved(tmp_path):
     vocabulary = tmp_path / "cities.txt"
     vocabulary.write_text("Roma\nParis\n")

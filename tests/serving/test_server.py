@@ -89,7 +89,9 @@ def test_port_in_use_before_the_model_is_loaded(
 
 def test_ports_are_released_when_there_is_no_model(tmp_path):
     server = server_lib.ModelServer(tmp_path, "ranker", 0, 0)
-    with pytest.raises(errors.InputError, match="no version to serve"):
+    with pytest.raises(
+        errors.InputError, match=r"version to serve \(the folder"
+    ):
         server.start()
     assert free(server.rest_port)
     assert free(server.grpc_port)

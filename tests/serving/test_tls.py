@@ -1,5 +1,10 @@
 import datetime
 import ipaddress
+import logging
+import pathlib
+import shutil
+import socket
+import ssl
 
 import grpc
 import numpy as np
@@ -120,6 +125,107 @@ def test_clients_show_a_certificate(logarithm_base, certificates):
                 predict(server, credentials)
             with pytest.raises(requests.ConnectionError):
                 requests.get(url, cert=tuple(map(str, pair)), **arguments)
+
+
+@pytest.fixture
+def rotating(certificates, tmp_path):
+    """A folder like `certificates`, whose files may be replaced."""
+    return pathlib.Path(shutil.copytree(certificates, tmp_path / "rotating"))
+
+
+def shown(port, cafile):
+    """The certificate a new connection is shown, in PEM."""
+    context = ssl.create_default_context(cafile=cafile)
+    context.set_alpn_protocols(["h2"])
+    address = ("127.0.0.1", port)
+    with (
+        socket.create_connection(address, timeout=60) as plain,
+        context.wrap_socket(plain, server_hostname=address[0]) as connection,
+    ):
+        return connection.getpeercert()["subject"][0][0][1]
+
+
+def test_new_certificates_are_taken_up(logarithm_base, rotating):
+    before = rotating / "before.crt"
+    shutil.copy(rotating / "authority.crt", before)
+    with make_server(logarithm_base, rotating) as server:
+        address = f"127.0.0.1:{server.grpc_port}"
+        url = f"https://127.0.0.1:{server.rest_port}/v1/models/log"
+        ports = (server.rest_port, server.grpc_port)
+        arguments = {"verify": str(before), "timeout": 60}
+        credentials = grpc.ssl_channel_credentials(before.read_bytes())
+        request = conftest.predict_request({"x": np.float32([1.0])}, "log")
+        with (
+            grpc.secure_channel(address, credentials) as channel,
+            requests.Session() as session,
+        ):
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            assert stub.Predict(request, timeout=60)
+            assert session.get(url, **arguments).status_code == 200
+            authority = make_certificate(rotating, "authority")
+            make_certificate(rotating, "renewed", authority)
+            for end in ("crt", "key"):
+                (rotating / f"renewed.{end}").replace(
+                    rotating / f"server.{end}"
+                )
+            for port in ports:
+                assert shown(port, rotating / "authority.crt") == "renewed"
+                with pytest.raises(ssl.SSLCertVerificationError):
+                    shown(port, before)
+            # Those that are open know nothing of it.
+            assert stub.Predict(request, timeout=60)
+            assert session.get(url, **arguments).status_code == 200
+
+
+def test_new_authorities_of_clients_are_taken_up(logarithm_base, rotating):
+    clients = rotating / "clients.crt"
+    shutil.copy(rotating / "authority.crt", clients)
+    authority = rotating / "authority.crt"
+    pair = (str(rotating / "stranger.crt"), str(rotating / "stranger.key"))
+    credentials = grpc.ssl_channel_credentials(
+        authority.read_bytes(),
+        private_key=pathlib.Path(pair[1]).read_bytes(),
+        certificate_chain=pathlib.Path(pair[0]).read_bytes(),
+    )
+    with make_server(logarithm_base, rotating, clients) as server:
+        url = f"https://127.0.0.1:{server.rest_port}/v1/models/log"
+        arguments = {"verify": str(authority), "cert": pair, "timeout": 60}
+        with pytest.raises(requests.ConnectionError):
+            requests.get(url, **arguments)
+        shutil.copy(rotating / "stranger.crt", clients)
+        assert requests.get(url, **arguments).status_code == 200
+        assert predict(server, credentials) == 0.0
+
+
+def test_bad_new_certificates_are_not_taken(logarithm_base, rotating, caplog):
+    caplog.set_level(logging.INFO, "serving")
+    authority = rotating / "authority.crt"
+    with make_server(logarithm_base, rotating) as server:
+        ports = (server.rest_port, server.grpc_port)
+
+        def names():
+            return [shown(port, authority) for port in ports]
+
+        def warnings():
+            return [
+                record.getMessage()
+                for record in caplog.records
+                if record.levelno == logging.WARNING
+            ]
+
+        # The client's key does not fit the server's certificate.
+        shutil.copy(rotating / "client.key", rotating / "server.key")
+        assert names() + names() == ["server"] * 4
+        assert len(warnings()) == 1
+        assert "KEY_VALUES_MISMATCH" in warnings()[0]
+        # An absent file is another reason, and now the pair is whole again.
+        (rotating / "server.crt").unlink()
+        assert names() + names() == ["server"] * 4
+        assert len(warnings()) == 2
+        assert "No such file" in warnings()[1]
+        shutil.copy(rotating / "client.crt", rotating / "server.crt")
+        assert names() == ["client"] * 2
+        assert len(warnings()) == 2
 
 
 @pytest.mark.parametrize(

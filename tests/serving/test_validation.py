@@ -130,8 +130,8 @@ def test_a_shipped_model_passes_on_the_command_line(tmp_path_factory, capsys):
     assert cli.main(["validate", str(model)]) == 0
     said = capsys.readouterr().out
     assert said.count("passed") == 6
-    assert re.search("Files +passed +[0-9]{2}, checksums", said)
-    assert "6, largest difference" in said
+    assert re.search("Files +passed +[0-9]{2} files as exported", said)
+    assert "6 requests, off by at most" in said
     assert "22" in said
     assert "may be served" in said
     assert _contents(model) == before
@@ -328,7 +328,10 @@ def test_files_are_those_that_were_exported(tmp_path):
     assert (check.passed, check.detail[:2]) == (True, "no")
     export_record.write(tmp_path, {"version": 1})
     check = validation_checks.check_files(str(tmp_path))
-    assert (check.problems, check.detail) == ((), "3, checksums")
+    assert (check.problems, check.detail) == (
+        (),
+        "3 files as exported, by checksum",
+    )
     (tmp_path / "assets" / "words").write_bytes(b"as expOrted")
     (tmp_path / "assets" / "cities").unlink()
     (tmp_path / "assets" / "more").write_bytes(b"")

@@ -14,6 +14,7 @@ import rich.table
 import typer
 
 from tfplugin import artifacts
+from tfplugin.cli import client_options
 from tfplugin.cli import display
 from tfplugin.cli import predict_command
 from tfplugin.cli import prediction_rows
@@ -27,66 +28,90 @@ _MOST_ROWS = 20_000
 
 
 def bench_serve(
-    url: predict_command.Url,
-    model: predict_command.Model,
+    url: client_options.Url,
+    model: client_options.Model,
     rate: Annotated[
         float | None,
-        typer.Option(help="Requests a second, whatever is answered."),
+        typer.Option(
+            help="Requests to send a second, however slow the answers.",
+            metavar="REQUESTS",
+        ),
     ] = None,
     closed_loop: Annotated[
         int | None,
         typer.Option(
-            help="Instead of a rate: clients that wait for each answer.",
+            help="Instead of --rate: so many clients that each wait for an "
+            "answer before they ask again.",
             metavar="CLIENTS",
         ),
     ] = None,
-    duration: Annotated[float, typer.Option(help="Seconds.")] = 10.0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows a request.")] = 1,
+    duration: Annotated[
+        float,
+        typer.Option(help="For how long to send.", metavar="SECONDS"),
+    ] = 10.0,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Rows in a request.", metavar="ROWS")
+    ] = 1,
     rows: Annotated[
         str | None,
         typer.Option(
-            "--input", help="A file of rows; random ones if left out."
+            "--input",
+            help="File of rows to send; random ones if left out.",
+            metavar="FILE",
         ),
     ] = None,
-    signature: Annotated[
-        str | None,
-        typer.Option(
-            help="serving_default if left out, examples for TFRecords."
-        ),
-    ] = None,
-    version: predict_command.Version = None,
-    label: predict_command.Label = None,
-    connections: Annotated[int, typer.Option(min=1)] = 4,
-    processes: Annotated[
-        int,
-        typer.Option(min=1, help="Processes that send."),
-    ] = 1,
     poisson: Annotated[
         bool,
         typer.Option(
-            "--poisson", help="Random arrivals, as of many users, not even."
+            "--poisson",
+            help="Send at random times, as many users do, instead of evenly.",
         ),
     ] = False,
-    timeout: predict_command.Timeout = 10.0,
+    connections: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Connections over which requests are spread.",
+            metavar="NUMBER",
+        ),
+    ] = 4,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes that send, where one is too slow.",
+            metavar="NUMBER",
+        ),
+    ] = 1,
     output: Annotated[
         pathlib.Path | None,
         typer.Option(help="Write the numbers as JSON.", metavar="FILE"),
     ] = None,
     picture: Annotated[
         pathlib.Path | None,
-        typer.Option(help="Draw them, as .html or .svg.", metavar="FILE"),
+        typer.Option(
+            help="Draw latencies into a file, .html or .svg.", metavar="FILE"
+        ),
     ] = None,
-    root_certificates: predict_command.RootCertificates = None,
+    signature: client_options.Signature = None,
+    version: client_options.Version = None,
+    label: client_options.Label = None,
+    timeout: client_options.Timeout = 10.0,
+    root_certificates: client_options.RootCertificates = None,
+    certificate: client_options.Certificate = None,
+    key: client_options.Key = None,
 ) -> None:
-    """Load a served model and print latencies, errors and rates.
+    """Send load to a served model; print latencies, rates and errors.
 
-    With --rate requests are sent on time whether or not the server keeps up,
-    and latency counts from when a request was due: waiting is not left out.
+    With --rate requests are sent on time whether or not the server keeps up.
+    A latency counts from when its request was due, so time spent waiting in
+    line is part of it.
     """
     if (rate is None) == (closed_loop is None):
         raise InputError(
-            "Either --rate or --closed-loop says how requests arrive. "
-            f"Received: --rate {rate}, --closed-loop {closed_loop}."
+            "Either --rate or --closed-loop must say how requests arrive. "
+            f"Received: {'neither' if rate is None else 'both'}. Give one, as "
+            "in --rate 100."
         )
     from tfplugin.cli import load_picture
 
@@ -103,16 +128,11 @@ def bench_serve(
         "signature": signature,
         "timeout_seconds": timeout,
     }
-    with predict_command.connected(
-        url, model, root_certificates=root_certificates, **options
-    ) as client:
-        from serving import client_specs
+    tls = client_options.certificates(url, root_certificates, certificate, key)
+    with predict_command.connected(url, model, tls, **options) as client:
         from serving import load_generator
         from serving import load_requests
 
-        tls = None
-        if root_certificates is not None:
-            tls = client_specs.ClientTls(root_certificates)
         try:
             load = load_generator.Load(
                 duration,

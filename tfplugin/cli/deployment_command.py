@@ -20,28 +20,32 @@ def deployment(
     ],
     output: Annotated[
         pathlib.Path,
-        typer.Option(help="Where the files go.", metavar="FOLDER"),
+        typer.Option(help="Folder to write the files into.", metavar="FOLDER"),
     ],
     model_name: Annotated[
         str | None,
         typer.Option(
-            help="What clients ask for; the experiment's name if left out.",
+            help="The name clients ask for; the experiment's if left out.",
             metavar="NAME",
         ),
     ] = None,
     base_path: Annotated[
         pathlib.Path | None,
         typer.Option(
-            help="Folder of published versions; W/model if left out.",
+            help="Folder of published versions; WORK/model if left out.",
             metavar="FOLDER",
         ),
     ] = None,
     image: Annotated[
-        str, typer.Option(help="TF Serving's image.", metavar="NAME:TAG")
+        str,
+        typer.Option(help="Container image of TF Serving.", metavar="NAME:TAG"),
     ] = "tensorflow/serving:2.19.1",
-    cores: Annotated[int, typer.Option(min=1, help="Of one server.")] = 4,
+    cores: Annotated[
+        int,
+        typer.Option(min=1, help="CPU cores of one server.", metavar="NUMBER"),
+    ] = 4,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files of before.")
+        bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
 ) -> None:
     """Write configuration, compose and Kubernetes files for TF Serving.

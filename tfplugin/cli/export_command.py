@@ -34,7 +34,11 @@ def export(
     ] = None,
     version: Annotated[
         int | None,
-        typer.Option(min=1, help="Defaults to one more than the newest."),
+        typer.Option(
+            min=1,
+            help="Its number; one more than the newest if left out.",
+            metavar="NUMBER",
+        ),
     ] = None,
     overrides: Annotated[
         list[str],
@@ -82,7 +86,7 @@ def export(
     _print_signatures(record)
     _print_tables(record)
     if record["size_report"]:
-        _print_report(record["size_report"])
+        _print_report(record["size_report"], settings.bounds)
     display.print_written(path)
     line = shlex.join(["tfplugin", "validate", str(path)])
     display.console.print(
@@ -116,47 +120,82 @@ def _print_signatures(record: Mapping[str, Any]) -> None:
 def _print_tables(record: Mapping[str, Any]) -> None:
     from tfplugin.report import formatting
 
-    table = _table("Table", "rows", "dim", "dtype", "size", "of")
+    smaller = any(
+        one[key] != one[f"{key}_before"]
+        for one in record["tables"].values()
+        for key in ("rows", "bytes")
+    )
+    names = ["Table", "rows", "dim", "dtype", "size"]
+    if smaller:
+        rows, sizes = ("trained\nrows", "rows"), ("trained\nsize", "size")
+        names = ["Table", *rows, "dim", "dtype", *sizes]
+    table = _table(*names)
     for column in table.columns[1:]:
         column.justify = "right"
     for name, one in record["tables"].items():
-        cells = [f"{one['rows']:,}", str(one["dim"]), one["dtype"]]
-        smaller = one["bytes"] != one["bytes_before"]
-        before = formatting.size(one["bytes_before"]) if smaller else ""
-        table.add_row(name, *cells, formatting.size(one["bytes"]), before)
+        kept = [f"{one['rows']:,}"]
+        held = [formatting.size(one["bytes"])]
+        if smaller:
+            kept.insert(0, f"{one['rows_before']:,}")
+            held.insert(0, formatting.size(one["bytes_before"]))
+        table.add_row(name, *kept, str(one["dim"]), one["dtype"], *held)
     display.console.print(table)
 
 
-def _print_report(report: Mapping[str, Any]) -> None:
+def _print_report(
+    report: Mapping[str, Any], bounds: config_lib.ExportBounds
+) -> None:
     from tfplugin.report import formatting
 
     table = _table(
-        "Objective", "largest change", "mean change", "AUC", "calibration"
+        "Objective",
+        "mean\nmove",
+        "largest\nmove",
+        "AUC",
+        "change\nof AUC",
+        "cali-\nbration",
+        "its\nchange",
     )
     for column in table.columns[1:]:
         column.justify = "right"
-    table.title = (
-        f"Smaller tables, on {report['rows']:,} rows of the test split"
-    )
-    table.title_justify = "left"
-    table.caption = (
-        "Changes of a probability, of the AUC, and of mean prediction over "
-        "positive rate."
-    )
-    table.caption_justify = "left"
+        column.no_wrap = True
     for name, change in report["objectives"].items():
         table.add_row(
             name,
-            _number(change["largest_change"], ".6f"),
-            _number(change["mean_change"], ".6f"),
-            _number(change["auc_change"], "+.6f"),
-            _number(change["calibration_change"], "+.6f"),
+            _number(change["mean_change"], ".5f"),
+            _number(change["largest_change"], ".5f"),
+            _number(change["auc"], ".4f"),
+            _number(change["auc_change"], "+.5f"),
+            _number(change["calibration"], ".4f"),
+            _number(change["calibration_change"], "+.5f"),
         )
-    display.console.print(table)
-    before = formatting.size(report["folder_bytes_before"])
     display.console.print(
-        f"{formatting.size(report['folder_bytes'])} in all instead of "
-        f"{before}, loaded in {report['load_seconds']:.1f} s.",
+        f"What smaller tables changed, on {report['rows']:,} rows of the test "
+        "split:",
+        highlight=False,
+    )
+    display.console.print(table)
+    display.console.print(
+        "A move is how far a probability went. Calibration is mean "
+        "prediction over positive rate.",
+        highlight=False,
+    )
+    allowed = [
+        f"{name} {value:g}"
+        for name, value in bounds.model_dump().items()
+        if value is not None
+    ]
+    display.console.print(
+        f"All within export.bounds: {', '.join(allowed)}."
+        if allowed
+        else "No limit is set in export.bounds.",
+        highlight=False,
+    )
+    size, before = report["folder_bytes"], report["folder_bytes_before"]
+    display.console.print(
+        f"{formatting.size(size)} on disk instead of "
+        f"{formatting.size(before)}, {1 - size / before:.0%} less; loads in "
+        f"{report['load_seconds']:.1f} s.",
         highlight=False,
     )
 

@@ -19,11 +19,17 @@ if TYPE_CHECKING:
     from serving import load_generator
 
 _NINES = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
+_CURVE = "Latency by percentile"
+_CURVE_AXIS = "percentile of answered requests"
+_TIMES = "Latency over time"
+_TIMES_AXIS = "when a request was due, s"
 _POINTS = 400
 _SLICES = 60
-_WIDTH, _HEIGHT = 960, 360
-_LEFT, _TOP, _BOTTOM, _GAP = 64, 56, 52, 72
+_WIDTH, _HEIGHT = 960, 400
+_LEFT, _TOP, _BOTTOM, _GAP = 64, 84, 64, 72
 _BLUE, _RED, _INK, _GRID = "#0b5cad", "#b3450c", "#3d3d3a", "#e6e6e3"
+
+_DASHED = ' stroke-dasharray="5 3"'
 
 Points = Sequence[tuple[float, float]]
 
@@ -110,7 +116,7 @@ def over_time(result: "load_generator.LoadResult", percent: float) -> Points:
 
 
 def summary(result: "load_generator.LoadResult") -> str:
-    """One sentence of what was asked for and what came.
+    """What was asked for and what came, without the last full stop.
 
     Args:
         result: What was measured.
@@ -118,22 +124,28 @@ def summary(result: "load_generator.LoadResult") -> str:
     found = result.to_json()
     load = result.load
     if load.rate is None:
-        asked = f"{load.clients} clients in a closed loop"
+        clients = "client" if load.clients == 1 else "clients"
+        asked = f"{load.clients:,} {clients}, each waiting for its answer"
     else:
-        law = "random" if load.poisson else "even"
-        asked = f"{load.rate:,.4g} requests/s in an open loop, {law} arrivals"
+        law = "at random times" if load.poisson else "evenly spaced"
+        asked = f"{load.rate:,.6g} requests a second, {law}"
     errors = sum(result.errors.values())
+    rows = "1 row" if result.rows == 1 else f"{result.rows:,} rows"
+    failed = f"; {errors:,} failed" if errors else ""
     return (
-        f"{asked}; answered {found['answered']:,} of {found['requests']:,}, "
-        f"{found['achieved_rate']:,.1f} requests/s of {result.rows} "
-        f"{'row' if result.rows == 1 else 'rows'}, "
-        f"{errors:,} errors"
+        f"{asked}; {rows} in a request. Answered {found['answered']:,} of "
+        f"{found['requests']:,}, {found['achieved_rate']:,.1f} a second"
+        f"{failed}"
     )
 
 
 def _to_html(result: "load_generator.LoadResult", title: str) -> str:
     figure = _figure(result)
-    body = figure.to_html(include_plotlyjs=True, full_html=False)
+    body = figure.to_html(
+        include_plotlyjs=True,
+        full_html=False,
+        config={"displayModeBar": False},
+    )
     said = html.escape(json.dumps(result.to_json(), indent=1))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -151,7 +163,7 @@ def _figure(result: "load_generator.LoadResult") -> "go.Figure":
     from plotly import subplots
 
     figure = subplots.make_subplots(
-        1, 2, subplot_titles=("By percentile", "By time of arrival")
+        1, 2, subplot_titles=(_CURVE, _TIMES), shared_yaxes="all"
     )
     curve = by_percentile(result)
     figure.add_scatter(
@@ -159,6 +171,7 @@ def _figure(result: "load_generator.LoadResult") -> "go.Figure":
         y=[y for _, y in curve],
         name="latency",
         line={"color": _INK},
+        showlegend=False,
         row=1,
         col=1,
     )
@@ -174,11 +187,26 @@ def _figure(result: "load_generator.LoadResult") -> "go.Figure":
         )
     marks = [-math.log10(1 - p / 100) for p in _NINES]
     figure.update_xaxes(
-        tickvals=marks, ticktext=[f"{p:g} %" for p in _NINES], row=1, col=1
+        tickvals=marks,
+        ticktext=[_percent(p) for p in _NINES],
+        title_text=_CURVE_AXIS,
+        row=1,
+        col=1,
     )
-    figure.update_xaxes(title_text="seconds", row=1, col=2)
-    figure.update_yaxes(title_text="ms", rangemode="tozero")
-    figure.update_layout(template="simple_white", height=420)
+    figure.update_xaxes(title_text=_TIMES_AXIS, row=1, col=2)
+    figure.update_yaxes(
+        rangemode="tozero",
+        ticksuffix=" ms",
+        showgrid=True,
+        gridcolor=_GRID,
+        showticklabels=True,
+    )
+    figure.update_layout(
+        template="simple_white",
+        height=420,
+        margin={"t": 40, "l": 60, "r": 20},
+        legend={"x": 1, "y": 1.1, "xanchor": "right", "orientation": "h"},
+    )
     return figure
 
 
@@ -195,7 +223,15 @@ def to_svg(result: "load_generator.LoadResult", title: str) -> str:
     width = (_WIDTH - 2 * _LEFT - _GAP) / 2
     curve = by_percentile(result)
     most = max([x for x, _ in curve], default=1.0)
-    nines = [(-math.log10(1 - p / 100), f"{p:g} %") for p in _NINES]
+    nines = [(-math.log10(1 - p / 100), _percent(p)) for p in _NINES]
+    lines = [
+        (over_time(result, 50.0), _BLUE, "p50"),
+        (over_time(result, 99.0), _RED, "p99"),
+    ]
+    # One scale for both.
+    highest = max(
+        [y for points in (curve, lines[1][0]) for _, y in points], default=1.0
+    )
     parts = [
         _label(_LEFT - 40, 22, title, size=16),
         _label(_LEFT - 40, 42, summary(result), size=12),
@@ -204,16 +240,19 @@ def to_svg(result: "load_generator.LoadResult", title: str) -> str:
             width,
             [(curve, _INK, "")],
             [(x, text) for x, text in nines if x <= most],
+            highest,
         ),
-    ]
-    lines = [
-        (over_time(result, 50.0), _BLUE, "p50"),
-        (over_time(result, 99.0), _RED, "p99"),
+        _label(_LEFT, _TOP - 12, _CURVE, size=12),
+        _label(_LEFT + width / 2, _HEIGHT - 24, _CURVE_AXIS, anchor="middle"),
     ]
     end = max([x for points, _, _ in lines for x, _ in points], default=1.0)
     step = _step(end)
-    ticks = [(i * step, f"{i * step:g} s") for i in range(int(end / step) + 1)]
-    parts += _panel(_LEFT + width + _GAP, width, lines, ticks)
+    ticks = [(i * step, f"{i * step:g}") for i in range(int(end / step) + 1)]
+    left = _LEFT + width + _GAP
+    parts += _panel(left, width, lines, ticks, highest)
+    parts.append(_label(left, _TOP - 12, _TIMES, size=12))
+    middle = left + width / 2
+    parts.append(_label(middle, _HEIGHT - 24, _TIMES_AXIS, anchor="middle"))
     inside = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" '
@@ -228,10 +267,11 @@ def _panel(
     width: float,
     lines: Sequence[tuple[Points, str, str]],
     ticks: Sequence[tuple[float, str]],
+    highest: float,
 ) -> list[str]:
     points = [point for line, _, _ in lines for point in line]
     x_most = max([x for x, _ in points], default=1.0) or 1.0
-    y_most = max([y for _, y in points], default=1.0) * 1.05 or 1.0
+    y_most = highest * 1.05 or 1.0
     height = _HEIGHT - _TOP - _BOTTOM
     bottom = _TOP + height
 
@@ -255,18 +295,26 @@ def _panel(
         )
         parts.append(
             f'<polyline points="{path}" fill="none" stroke="{color}" '
-            'stroke-width="1.8"/>'
+            f'stroke-width="1.8"{_DASHED * i}/>'
         )
         if name:
-            where = left + width - 40 * (len(lines) - i) + 40
+            # Its stroke beside it, for those who tell colours less well.
+            where = left + width - 60 * (len(lines) - i) + 36
             parts.append(
-                _label(where, _TOP - 4, name, anchor="end", color=color)
+                f'<line x1="{where - 22:.1f}" y1="{_TOP - 16}" '
+                f'x2="{where - 4:.1f}" y2="{_TOP - 16}" stroke="{color}" '
+                f'stroke-width="1.8"{_DASHED * i}/>'
             )
+            parts.append(_label(where, _TOP - 12, name, color=color))
     return parts
 
 
+def _percent(percent: float) -> str:
+    return f"p{percent:g}" if percent else "min"
+
+
 def _step(most: float) -> float:
-    rough = most / 5
+    rough = most / 6
     power = 10.0 ** math.floor(math.log10(rough))
     return next(n * power for n in (1, 2, 5, 10) if n * power >= rough)
 
@@ -309,18 +357,18 @@ def table_cells(found: dict[str, Any]) -> list[tuple[str, str]]:
     ...     "achieved_rate": 1.0, "rows_per_second": 64.0,
     ...     "latency_ms": latency, "late_ms_p99": 0.1,
     ... })[-3:]
-    [('latency p50', '1.25 ms'), ('latency max', '-'), ('sent late by, p99', \
+    [('latency p50', '1.25 ms'), ('latency max', '-'), ('sent late, p99', \
 '0.10 ms')]
     """
     cells = [
         ("requests", f"{found['requests']:,}"),
         ("answered", f"{found['answered']:,}"),
         *((f"error {k}", f"{v:,}") for k, v in found["errors"].items()),
-        ("answered a second", f"{found['achieved_rate']:,.1f}"),
+        ("answers a second", f"{found['achieved_rate']:,.1f}"),
         ("rows a second", f"{found['rows_per_second']:,.1f}"),
     ]
     for name, value in found["latency_ms"].items():
         shown = "-" if value is None else f"{value:,.2f} ms"
         cells.append((f"latency {name}", shown))
-    cells.append(("sent late by, p99", f"{found['late_ms_p99']:,.2f} ms"))
+    cells.append(("sent late, p99", f"{found['late_ms_p99']:,.2f} ms"))
     return cells

@@ -17,6 +17,7 @@ import rich.markup
 import rich.progress
 import typer
 
+from tfplugin.cli import client_options
 from tfplugin.cli import display
 from tfplugin.cli import prediction_answers
 from tfplugin.cli import prediction_rows
@@ -29,95 +30,85 @@ if TYPE_CHECKING:
 #: Standard output is for answers.
 _console = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
 
-Url = Annotated[
-    str,
-    typer.Argument(
-        help="grpc://host:port, grpcs://host:port or http(s)://host:port.",
-        metavar="URL",
-        show_default=False,
-    ),
-]
-Model = Annotated[
-    str, typer.Option("--model", help="The served model.", metavar="NAME")
-]
-Version = Annotated[
-    int | None,
-    typer.Option(help="A version; the server's choice if left out."),
-]
-Label = Annotated[
-    str | None, typer.Option(help="Instead, the label of a version.")
-]
-Timeout = Annotated[
-    float,
-    typer.Option(
-        "--timeout", help="For a request with its retries.", metavar="SECONDS"
-    ),
-]
-RootCertificates = Annotated[
-    str | None,
-    typer.Option(
-        help="PEM file of whom to trust; the system's if left out.",
-        metavar="FILE",
-    ),
-]
-
 
 def predict(
-    url: Url,
-    model: Model,
+    url: client_options.Url,
+    model: client_options.Model,
     rows: Annotated[
         str,
-        typer.Option("--input", help="Rows; - reads standard input."),
+        typer.Option(
+            "--input",
+            help="File of rows; - reads standard input.",
+            metavar="FILE",
+        ),
     ] = prediction_rows.STANDARD,
     kind: Annotated[
         str | None,
         typer.Option(
             "--format",
-            help=f"{', '.join(prediction_rows.FORMATS)}; by the input's name "
-            "if left out.",
+            help=f"Of the input: {', '.join(prediction_rows.FORMATS)}; told "
+            "by its name if left out.",
             metavar="FORMAT",
         ),
     ] = None,
     output: Annotated[
         str,
-        typer.Option(help="Answers: .jsonl, .csv or .parquet; - prints them."),
-    ] = prediction_answers.STANDARD,
-    signature: Annotated[
-        str | None,
         typer.Option(
-            help="serving_default if left out, examples for TFRecords."
+            help="File of answers: .jsonl, .csv or .parquet; - prints them.",
+            metavar="FILE",
         ),
-    ] = None,
-    version: Version = None,
-    label: Label = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Rows a request.")
-    ] = 64,
-    concurrency: Annotated[
-        int, typer.Option(min=1, max=256, help="Requests at a time.")
-    ] = 4,
-    rate: Annotated[
-        float | None,
-        typer.Option(help="Rows a second that are sent at most.", min=1e-3),
-    ] = None,
+    ] = prediction_answers.STANDARD,
     skip_bad_rows: Annotated[
         pathlib.Path | None,
         typer.Option(
-            help="Go on after a bad row and write it here, with its fault.",
+            help="Go on after a row that is refused, and write such rows "
+            "here, each with its fault.",
             metavar="FILE",
         ),
     ] = None,
-    timeout: Timeout = 10.0,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Rows in a request.", metavar="ROWS")
+    ] = 64,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Requests that are under way at a time.",
+            metavar="REQUESTS",
+        ),
+    ] = 4,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Send no more rows a second than this.",
+            min=1e-3,
+            metavar="ROWS",
+        ),
+    ] = None,
+    signature: client_options.Signature = None,
+    version: client_options.Version = None,
+    label: client_options.Label = None,
+    timeout: client_options.Timeout = 10.0,
     retries: Annotated[
-        int, typer.Option(min=0, help="Further attempts if unavailable.")
+        int,
+        typer.Option(
+            min=0,
+            help="Further attempts while the server is unavailable.",
+            metavar="NUMBER",
+            rich_help_panel=client_options.SERVER,
+        ),
     ] = 3,
-    root_certificates: RootCertificates = None,
+    root_certificates: client_options.RootCertificates = None,
+    certificate: client_options.Certificate = None,
+    key: client_options.Key = None,
 ) -> None:
-    """Ask a served model for predictions of rows, an answer a row.
+    """Ask a served model for predictions: a row in, an answer out.
 
-    Ends with 1 at a row that the model does not take, unless such rows are
-    skipped: then their answers hold nothing.
+    A row that the model refuses ends the command with status 1, unless
+    --skip-bad-rows sets such rows aside; their answers are then empty.
     """
+    tls = client_options.certificates(url, root_certificates, certificate, key)
     kind = prediction_rows.format_of(rows, kind)
     prediction_answers.format_of(output)
     if signature is None:
@@ -125,12 +116,12 @@ def predict(
     with connected(
         url,
         model,
+        tls,
         version=version,
         label=label,
         signature=signature,
         timeout_seconds=timeout,
         retries=retries,
-        root_certificates=root_certificates,
     ) as client:
         found = _signature(client)
         from tfplugin.cli import prediction_run
@@ -151,7 +142,7 @@ def predict(
 
 @contextlib.contextmanager
 def connected(
-    url: str, model: str, root_certificates: str | None, **options: Any
+    url: str, model: str, tls: "serving.ClientTls | None", **options: Any
 ) -> Iterator["serving.Client"]:
     """Makes a client of a command's options.
 
@@ -168,9 +159,6 @@ def connected(
             # What a client of gRPC would load by itself, and TensorFlow.
             importlib.import_module("serving.client_grpc")
     try:
-        tls = None
-        if root_certificates:
-            tls = serving.ClientTls(root_certificates)
         client = serving.Client(url, model, tls=tls, **options)
     except (ValueError, OSError) as error:
         raise InputError(str(error)) from error

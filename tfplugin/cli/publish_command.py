@@ -12,15 +12,16 @@ def publish(
     model: Annotated[
         str,
         typer.Argument(
-            help="A version's folder, as W/model/3, or one of versions, whose "
-            "highest is taken.",
+            help="Folder of a version, as in WORK/model/3, or of versions, "
+            "as in WORK/model, of which the highest is published.",
             metavar="MODEL",
         ),
     ],
     base: Annotated[
         str,
         typer.Argument(
-            help="Folder or URL that servers watch.", metavar="BASE"
+            help="Folder or URL whose versions servers watch.",
+            metavar="BASE",
         ),
     ],
     version: Annotated[
@@ -28,7 +29,8 @@ def publish(
         typer.Option(
             "--as",
             min=0,
-            help="The number it takes; its own folder's if left out.",
+            help="Publish it under this number; under that of its folder if "
+            "left out.",
             metavar="VERSION",
         ),
     ] = None,
@@ -36,15 +38,16 @@ def publish(
         int | None,
         typer.Option(
             min=1,
-            help="How many versions stay, the new one included; older ones "
-            "are removed. All if left out.",
+            help="Keep the N highest versions, the new one included, and "
+            "remove those below; keep all if left out.",
             metavar="N",
         ),
     ] = None,
 ) -> None:
-    """Validate an exported model and hand it to servers, whole or not at all.
+    """Check an exported model and copy it to where servers look for versions.
 
-    A version that exists is never changed.
+    The model is validated first, as by `tfplugin validate`. Servers see the
+    version once all of it is there. A version that exists is never changed.
     """
     with display.quiet_import():
         from serving import publishing
@@ -64,7 +67,7 @@ def publish(
     if done.newest != done.version:
         display.console.print(
             f"Version {done.newest} is newer: a server that takes the latest "
-            "goes on with it.",
+            "goes on with that one.",
             highlight=False,
         )
     path = rich.markup.escape(done.path)
@@ -75,20 +78,25 @@ def rollback(
     base: Annotated[
         str,
         typer.Argument(
-            help="Folder or URL that servers watch.", metavar="BASE"
+            help="Folder or URL whose versions servers watch.",
+            metavar="BASE",
         ),
     ],
     to: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="The version to go back to; the one before the newest if "
-            "left out.",
+            help="The version to go back to; all newer ones are retired. The "
+            "one before the newest if left out.",
             metavar="VERSION",
         ),
     ] = None,
 ) -> None:
-    """Retire the newest version, so that servers go back to one before."""
+    """Retire the newest version, so that servers go back to the one before.
+
+    A retired version is kept in BASE/.retired, where no server looks;
+    publishing it from there undoes this.
+    """
     with display.quiet_import():
         from serving import publishing
 

@@ -73,6 +73,15 @@ def serve(
             **_FILE,
         ),
     ] = None,
+    reload_root: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Let a reload over gRPC name models' folders below this one, "
+            "a path or a URL, too. May be repeated.",
+            metavar="FOLDER",
+            rich_help_panel=_MODELS,
+        ),
+    ] = None,
     poll_seconds: Annotated[
         float,
         typer.Option(
@@ -178,6 +187,14 @@ def serve(
             rich_help_panel=_LIMITS,
         ),
     ] = 1_024,
+    max_connections: Annotated[
+        int,
+        typer.Option(
+            help="Of REST, open at once.",
+            metavar="CONNECTIONS",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 1_024,
     timeout_seconds: Annotated[
         float,
         typer.Option(
@@ -230,8 +247,10 @@ def serve(
             max_request_bytes=max_request_bytes,
             max_batch_rows=max_batch_rows,
             max_requests=max_requests,
+            max_connections=max_connections,
             timeout_seconds=timeout_seconds,
         ),
+        reload_roots=tuple(reload_root or ()),
     )
     parameters = batching_parameters_file
     server = server_lib.Server(
@@ -242,19 +261,14 @@ def serve(
         log_share=log_requests,
     )
     handler = request_log.handler(log_format)
-    # Until the server runs, what fails is what the command is refused with.
-    handler.addFilter(_below_error)
+    held = request_log.HeldBack(handler)
     _log_to_standard_error(handler)
 
     def tell() -> None:
-        handler.removeFilter(_below_error)
+        held.release()
         _print(server)
 
     server.serve_forever(tell)
-
-
-def _below_error(record: logging.LogRecord) -> bool:
-    return record.levelno < logging.ERROR
 
 
 def _tls_files(

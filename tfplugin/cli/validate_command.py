@@ -26,16 +26,19 @@ def validate(
     python: Annotated[
         pathlib.Path | None,
         typer.Option(
-            help="Interpreter of an environment with another TensorFlow.",
+            help="Check with the TensorFlow of this Python, such as "
+            "/opt/tf/bin/python; this command's own if left out.",
             metavar="FILE",
         ),
     ] = None,
 ) -> None:
-    """Replay a model's golden requests where there is only TensorFlow.
+    """Check that an exported model may be served.
 
-    Also runs each signature at batch sizes of 0, 1 and many, and lists
-    operators that stock TensorFlow Serving lacks. Ends with 1 if the model
-    should not be served.
+    In a process with only TensorFlow the requests stored with the model are
+    asked again and must be answered as in training, and each signature must
+    answer 0, 1 and many rows. Files are held against their checksums, and
+    operators against those that stock TensorFlow Serving has. Ends with
+    status 1 if the model should not be served.
     """
     if python is not None and not python.is_file():
         raise InputError(
@@ -72,7 +75,10 @@ def _print(report: "validation.ValidationReport") -> None:
         )
     where = rich.markup.escape(report.path)
     if report.passed:
-        said = f"{where} may be served: TensorFlow {report.tensorflow}"
-        display.console.print(f"{said} agrees.", soft_wrap=True)
+        display.console.print(
+            f"{where} may be served. Checked with TensorFlow "
+            f"{report.tensorflow}.",
+            soft_wrap=True,
+        )
     else:
         display.console.print(f"{where} must not be served.", soft_wrap=True)
