@@ -17,8 +17,10 @@ echo "== Style: ruff"
 echo "== Types: mypy"
 .venv/bin/mypy tfplugin beam_jobs serving
 
-echo "== Tests: pytest on 2 processes"
-.venv/bin/python -m pytest -n 2 --dist loadfile \
+# One process more than this has processors, since tests wait for others too.
+processes=$(($(nproc 2>/dev/null || echo 2) + 1))
+echo "== Tests: pytest on $processes processes"
+.venv/bin/python -m pytest -n "$processes" --dist loadfile \
   --cov --cov-report=term:skip-covered "$@"
 
 cat <<TXT

@@ -7,6 +7,7 @@ import grpc
 from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.apis import model_pb2
 
+from serving import model_version
 from serving import request_error
 from serving import served_model
 
@@ -30,8 +31,8 @@ Latest(ctr)
     def __init__(self, models: Iterable[served_model.ServedModel]) -> None:
         self._models = {model.name: model for model in models}
         self._labels: dict[str, Mapping[str, int]] = {}
-        self._numbers: dict[str, dict[int, served_model.Version]] = {}
-        self._latest: dict[str, served_model.Version] = {}
+        self._numbers: dict[str, dict[int, model_version.Version]] = {}
+        self._latest: dict[str, model_version.Version] = {}
         # The models of the configuration, sorted.
         self.names: list[str] = []
         for name, model in self._models.items():
@@ -56,7 +57,7 @@ Latest(ctr)
             model in self._latest for model in self.names
         )
 
-    def find(self, spec: model_pb2.ModelSpec) -> served_model.Version:
+    def find(self, spec: model_pb2.ModelSpec) -> model_version.Version:
         """Returns the version a request asks for.
 
         Args:

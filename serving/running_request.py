@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import grpc
 import numpy as np
 
+from serving import model_version
 from serving import observer as observer_lib
 from serving import request_error
 from serving import servable as servable_lib
-from serving import served_model
 from serving import signature as signature_lib
 
 
@@ -50,7 +50,7 @@ class RunningRequest:
         on_finish: Called at the end.
 
     Example:
-    >>> version = served_model.Version(3, "models/ctr/3")
+    >>> version = model_version.Version(3, "models/ctr/3")
     >>> request = RunningRequest("ctr", version, None, (), lambda: None)
     >>> request.rows
     0
@@ -59,7 +59,7 @@ class RunningRequest:
     def __init__(
         self,
         name: str,
-        version: served_model.Version,
+        version: model_version.Version,
         deadline_seconds: float | None,
         observers: Sequence[observer_lib.Observer],
         on_finish: Callable[[], None],

@@ -13,8 +13,10 @@ from typing import Any
 import grpc
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
+from google.protobuf import descriptor_pool
+from google.protobuf import message_factory
 
+from serving import background as background_lib
 from serving import request_error
 from serving import saved_model_file
 from serving import signature as signature_lib
@@ -23,15 +25,20 @@ from tfplugin import errors
 
 # Names the SavedModel format gives to what initialises a model.
 _INIT_OP = "__saved_model_init_op"
-# Up to so many rows a graph is run by the thread that asks for it: to hand its
-# operations to others takes longer than to run them.
-_MAX_ROWS_IN_THREAD = 256
+# A run is a matter of the thread that asks for it: to hand operations to others
+# takes longer than most of them, and those on many rows share them out anyway.
 _IN_THREAD = -1
+_FUNCTIONS_AT_ONCE = 8
 # Sets of outputs that get a graph of their own; a client that asks for others
 # after that gets them out of a run of all outputs.
 _MAX_CALLABLES = 64
 
 _Callable = Callable[..., list[np.ndarray]]
+_CallableOptions: Any = message_factory.GetMessageClass(
+    descriptor_pool.Default().FindMessageTypeByName(
+        "tensorflow.CallableOptions"
+    )
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -49,6 +56,7 @@ class Servable:
         name: The name clients ask for.
         version: The version's number.
         path: The folder that holds `saved_model.pb`.
+        background: Runs what loads values, and holds no interpreter.
 
     Raises:
         errors.InputError: If the SavedModel is unfinished or damaged.
@@ -69,14 +77,20 @@ class Servable:
     >>> servable.close()
     """
 
-    def __init__(self, name: str, version: int, path: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        path: str,
+        background: background_lib.Background = background_lib.at_once,
+    ) -> None:
         self.name = name
         self.version = version
         self.path = path
         started = time.monotonic()
         try:
             meta_graph = saved_model_file.read_meta_graph(path)
-            self._session = _start_session(meta_graph, path)
+            self._session = _start_session(meta_graph, path, background)
         except (
             OSError,
             ValueError,
@@ -95,7 +109,7 @@ class Servable:
             for key, definition in self.signature_defs.items()
             if key != _INIT_OP
         }
-        self._callables: dict[tuple[str, tuple[str, ...], bool], _Callable] = {}
+        self._callables: dict[tuple[str, tuple[str, ...]], _Callable] = {}
         self._lock = threading.Lock()
         _logger.info(
             "Loaded model %s version %d from %s in %.1f s",
@@ -204,11 +218,8 @@ class Servable:
             RequestError: With the code of an error raised inside the model.
         """
         wanted = tuple(output_filter) or tuple(signature.outputs)
-        rows = max([len(array) for array in arrays if array.ndim], default=0)
         try:
-            fetched, call = self._callable(
-                signature, wanted, rows <= _MAX_ROWS_IN_THREAD
-            )
+            fetched, call = self._callable(signature, wanted)
             values = call(*arrays)
         except tf.errors.OpError as error:
             raise request_error.RequestError.from_tensorflow(error) from error
@@ -226,40 +237,33 @@ class Servable:
         self._session.close()
 
     def _callable(
-        self,
-        signature: signature_lib.Signature,
-        wanted: tuple[str, ...],
-        in_thread: bool,
+        self, signature: signature_lib.Signature, wanted: tuple[str, ...]
     ) -> tuple[tuple[str, ...], _Callable]:
         fetched = tuple(sorted(wanted))
-        key = signature.name, fetched, in_thread
-        call = self._callables.get(key)
+        call = self._callables.get((signature.name, fetched))
         if call is None:
             # TensorFlow keeps an executor for every set it has been asked
             # for, which a client must not be able to fill memory with.
             if len(self._callables) >= _MAX_CALLABLES:
                 fetched = tuple(signature.outputs)
-                key = signature.name, fetched, in_thread
             with self._lock:
-                call = self._callables.get(key)
+                call = self._callables.get((signature.name, fetched))
                 if call is None:
-                    call = self._make_callable(signature, fetched, in_thread)
-                    self._callables[key] = call
+                    call = self._make_callable(signature, fetched)
+                    self._callables[signature.name, fetched] = call
         return fetched, call
 
     def _make_callable(
         self,
         signature: signature_lib.Signature,
         fetched: tuple[str, ...],
-        in_thread: bool,
     ) -> _Callable:
         definition = self.signature_defs[signature.name]
-        options = config_pb2.CallableOptions(
+        options = _CallableOptions(
             feed=[definition.inputs[name].name for name in signature.inputs],
             fetch=[definition.outputs[name].name for name in fetched],
         )
-        if in_thread:
-            options.run_options.inter_op_thread_pool = _IN_THREAD
+        options.run_options.inter_op_thread_pool = _IN_THREAD
         # Not public, and tested for: what is public looks at names and values
         # in Python for a quarter of a millisecond before each run.
         make = self._session._make_callable_from_options  # noqa: SLF001
@@ -268,15 +272,23 @@ class Servable:
 
 
 def _start_session(
-    meta_graph: tf.compat.v1.MetaGraphDef, path: str
+    meta_graph: tf.compat.v1.MetaGraphDef,
+    path: str,
+    background: background_lib.Background,
 ) -> tf.compat.v1.Session:
     """Does what TensorFlow's C++ loader does with a SavedModel."""
     graph = tf.Graph()
     with graph.as_default():
-        tf.compat.v1.import_graph_def(meta_graph.graph_def, name="")
+        _import(meta_graph.graph_def)
         for definition in meta_graph.signature_def.values():
             _part_outputs_from_inputs(definition)
     session = tf.compat.v1.Session(graph=graph)
+    # Else TensorFlow's own threads did it, which do not stand back.
+    options = (
+        None
+        if background is background_lib.at_once
+        else tf.compat.v1.RunOptions(inter_op_thread_pool=_IN_THREAD)
+    )
     try:
         assets = {
             asset.tensor_info.name: f"{path}/assets/{asset.filename}"
@@ -285,17 +297,31 @@ def _start_session(
         saver = meta_graph.saver_def
         if saver.restore_op_name:
             variables = f"{path}/variables/variables"
-            session.run(
-                graph.get_operation_by_name(saver.restore_op_name),
-                {saver.filename_tensor_name: variables, **assets},
-            )
+            restore = graph.get_operation_by_name(saver.restore_op_name)
+            feeds = {saver.filename_tensor_name: variables, **assets}
+            background(lambda: session.run(restore, feeds, options=options))
         if _INIT_OP in meta_graph.signature_def:
             init = meta_graph.signature_def[_INIT_OP].outputs[_INIT_OP]
-            session.run(init.name, assets)
+            background(lambda: session.run(init.name, assets, options=options))
     except BaseException:
         session.close()
         raise
     return session
+
+
+def _import(graph_def: tf.compat.v1.GraphDef) -> None:
+    """Imports functions a few at a time, since meanwhile no Python runs."""
+    functions = graph_def.library.function
+    for start in range(0, len(functions), _FUNCTIONS_AT_ONCE):
+        part = tf.compat.v1.GraphDef(versions=graph_def.versions)
+        part.library.function.extend(
+            functions[start : start + _FUNCTIONS_AT_ONCE]
+        )
+        tf.compat.v1.import_graph_def(part, name="")
+    rest = tf.compat.v1.GraphDef()
+    rest.CopyFrom(graph_def)
+    rest.library.ClearField("function")
+    tf.compat.v1.import_graph_def(rest, name="")
 
 
 def _part_outputs_from_inputs(definition: Any) -> None:

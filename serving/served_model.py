@@ -2,23 +2,21 @@
 
 import logging
 import os
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
 
 import tensorflow as tf
-from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving import background as background_lib
 from serving import labels as labels_lib
+from serving import model_version
 from serving import request_error
 from serving import servable as servable_lib
 from serving import versions as versions_lib
 from serving import warm_up_requests
 
-State = get_model_status_pb2.ModelVersionStatus
 # Versions that are gone and still told of.
 _MAX_ENDED = 16
 
@@ -62,100 +60,6 @@ class LoadTiming:
     warm_ups: int = 0
 
 
-class Version:
-    """One version of a model, loaded or not; counts who uses it.
-
-    Args:
-        number: Its number.
-        path: Its folder.
-
-    Example:
-    >>> version = Version(3, "models/ctr/3")
-    >>> version.acquire()
-    False
-    >>> version.state == State.START
-    True
-    """
-
-    def __init__(self, number: int, path: str) -> None:
-        self.number = number
-        self.path = path
-        self.state = State.START
-        self.error_code = 0
-        self.error_message = ""
-        self.servable: servable_lib.Servable | None = None
-        self.failures = 0
-        self.retry_at = 0.0
-        self.fingerprint = (0, 0)
-        self._lock = threading.Lock()
-        self._users = 0
-        self._on_idle: Callable[[], None] | None = None
-
-    def acquire(self) -> bool:
-        """Keeps the version loaded until `release`.
-
-        Returns:
-            Whether it is available; if not there is nothing to release.
-        """
-        with self._lock:
-            if self.state != State.AVAILABLE:
-                return False
-            self._users += 1
-            return True
-
-    def release(self) -> None:
-        """Gives back what one `acquire` has taken."""
-        with self._lock:
-            self._users -= 1
-            on_idle = None if self._users else self._on_idle
-        if on_idle is not None:
-            on_idle()
-
-    @property
-    def loaded(self) -> servable_lib.Servable:
-        """What `acquire` keeps loaded."""
-        if self.servable is None:
-            raise RuntimeError(
-                "A version must be acquired to be used. "
-                f"Received: {self.path!r}."
-            )
-        return self.servable
-
-    def make_available(self, servable: servable_lib.Servable) -> None:
-        """Lets requests in.
-
-        Args:
-            servable: The loaded version, warmed up.
-        """
-        with self._lock:
-            self.servable = servable
-            self.error_code, self.error_message = 0, ""
-            self.state = State.AVAILABLE
-
-    def retire(self, on_idle: Callable[[], None]) -> None:
-        """Lets no more requests in.
-
-        Args:
-            on_idle: Called when the last running one is answered, if any is.
-        """
-        with self._lock:
-            self.state = State.UNLOADING
-            self._on_idle = on_idle
-
-    @property
-    def drained(self) -> bool:
-        """Whether it was retired and nobody uses it any more."""
-        with self._lock:
-            return self.state == State.UNLOADING and not self._users
-
-    def close(self) -> None:
-        """Unloads the version."""
-        if self.servable is not None:
-            self.servable.close()
-        self.servable = None
-        self.state = State.END
-
-
 @dataclass
 class ServedModel:
     """A model, whose versions follow what its folder and its policy say.
@@ -180,7 +84,7 @@ class ServedModel:
     name: str
     config: model_server_config_pb2.ModelConfig | None
     retries: LoadRetries = LoadRetries()
-    versions: dict[str, Version] = field(default_factory=dict)
+    versions: dict[str, model_version.Version] = field(default_factory=dict)
     labels: labels_lib.Labels = field(default_factory=labels_lib.Labels)
     _aspired: set[str] = field(default_factory=set)
     _said: dict[str, str] = field(default_factory=dict)
@@ -234,11 +138,11 @@ class ServedModel:
             path = listing.versions[number]
             known = self.versions.get(path)
             if known is None or (
-                known.state == State.END and not known.failures
+                known.state == model_version.State.END and not known.failures
             ):
-                self.versions[path] = Version(number, path)
+                self.versions[path] = model_version.Version(number, path)
 
-    def to_load(self, now: float) -> list[Version]:
+    def to_load(self, now: float) -> list[model_version.Version]:
         """Returns the versions to load now, newest first.
 
         Args:
@@ -247,8 +151,9 @@ class ServedModel:
         found = []
         for path in self._aspired:
             version = self.versions[path]
-            if version.state == State.START or (
-                version.state == State.END and self._is_due(version, now)
+            if version.state == model_version.State.START or (
+                version.state == model_version.State.END
+                and self._is_due(version, now)
             ):
                 found.append(version)
         return sorted(found, key=lambda version: -version.number)
@@ -260,13 +165,13 @@ class ServedModel:
                 version.retry_at
                 for version in map(self.versions.get, self._aspired)
                 if version is not None
-                and version.state == State.END
+                and version.state == model_version.State.END
                 and 0 < version.failures <= self.retries.max_retries
             ),
             default=float("inf"),
         )
 
-    def to_unload(self) -> list[Version]:
+    def to_unload(self) -> list[model_version.Version]:
         """Returns the available versions that are to go.
 
         As in TensorFlow Serving's availability-preserving policy none goes
@@ -279,12 +184,12 @@ class ServedModel:
             return []
         return [v for v in loaded if v.path not in self._aspired]
 
-    def available(self) -> list[Version]:
+    def available(self) -> list[model_version.Version]:
         """Returns the versions that take requests, newest first."""
         found = [
             version
             for version in list(self.versions.values())
-            if version.state == State.AVAILABLE
+            if version.state == model_version.State.AVAILABLE
         ]
         return sorted(found, key=lambda version: -version.number)
 
@@ -302,7 +207,11 @@ class ServedModel:
         )
         return "it has no version to serve" + (f" ({reasons})" * bool(reasons))
 
-    def load(self, version: Version) -> LoadTiming:
+    def load(
+        self,
+        version: model_version.Version,
+        background: background_lib.Background,
+    ) -> LoadTiming:
         """Loads a version and warms it up.
 
         Whatever goes wrong is kept in the version: it must not stop what is
@@ -310,22 +219,25 @@ class ServedModel:
 
         Args:
             version: One of `to_load`.
+            background: Runs what takes long without the interpreter.
 
         Returns:
             How long it took; whether it succeeded is in the version's state.
         """
         timing = LoadTiming()
         started = time.monotonic()
-        version.state = State.LOADING
+        version.state = model_version.State.LOADING
         version.fingerprint = versions_lib.fingerprint(version.path)
         servable = None
         try:
             servable = servable_lib.Servable(
-                self.name, version.number, version.path
+                self.name, version.number, version.path, background
             )
             loaded = time.monotonic()
             timing.load_seconds = loaded - started
-            timing.warm_ups = warm_up_requests.replay(servable, version.path)
+            timing.warm_ups = warm_up_requests.replay(
+                servable, version.path, background
+            )
             timing.warm_up_seconds = time.monotonic() - loaded
         # Anything at all, since a model's files are somebody else's.
         except Exception as error:
@@ -353,12 +265,13 @@ class ServedModel:
         ended = [
             path
             for path, version in self.versions.items()
-            if version.state == State.END and path not in self._aspired
+            if version.state == model_version.State.END
+            and path not in self._aspired
         ]
         for path in ended[:-_MAX_ENDED]:
             del self.versions[path]
 
-    def _is_due(self, version: Version, now: float) -> bool:
+    def _is_due(self, version: model_version.Version, now: float) -> bool:
         if versions_lib.fingerprint(version.path) != version.fingerprint:
             version.failures = 0
             return True
@@ -367,7 +280,7 @@ class ServedModel:
             and now >= version.retry_at
         )
 
-    def _failed(self, version: Version, error: Exception) -> None:
+    def _failed(self, version: model_version.Version, error: Exception) -> None:
         code = tf.errors.UNKNOWN
         if isinstance(error, request_error.RequestError):
             code = error.code.value[0]
@@ -377,7 +290,7 @@ class ServedModel:
         version.error_message = str(error)
         version.failures += 1
         version.retry_at = time.monotonic() + self.retries.interval_seconds
-        version.state = State.END
+        version.state = model_version.State.END
         left = self.retries.max_retries - version.failures + 1
         _logger.error(
             "Model %s version %d cannot be loaded (%s attempts left): %s",

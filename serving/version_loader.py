@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import os
 import queue
 import sys
 import threading
@@ -14,8 +13,10 @@ import grpc
 from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving import background
 from serving import labels as labels_lib
 from serving import model_config
+from serving import model_version
 from serving import observer as observer_lib
 from serving import request_error
 from serving import routes as routes_lib
@@ -32,8 +33,6 @@ _MAX_RACES = 100
 # Importing a graph is Python's work: for so long at a time, not for 5 ms, it
 # may keep each step of a request waiting.
 _SWITCH_SECONDS = 2e-4
-# How far a thread that loads and warms a version stands back.
-_NICENESS = 10
 
 _logger = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ folder does not exist).
         self._retries = retries or served_model.LoadRetries()
         self._observers = observers
         self._models: dict[str, served_model.ServedModel] = {}
-        self._retired: list[tuple[str, served_model.Version]] = []
+        self._retired: list[tuple[str, model_version.Version]] = []
         self._changes: queue.SimpleQueue[_Change] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._stopping = False
@@ -142,7 +141,7 @@ folder does not exist).
             )
         _check_labels(labels)
 
-    def acquire(self, spec: model_pb2.ModelSpec) -> served_model.Version:
+    def acquire(self, spec: model_pb2.ModelSpec) -> model_version.Version:
         """Returns the version a request asks for, to be released by it.
 
         Args:
@@ -298,20 +297,17 @@ folder does not exist).
         self._publish()
 
     def _is_alive(self, model: served_model.ServedModel) -> bool:
-        states = (served_model.State.AVAILABLE, served_model.State.UNLOADING)
+        states = (model_version.State.AVAILABLE, model_version.State.UNLOADING)
         return any(v.state in states for v in model.versions.values())
 
     def _load(
-        self, model: served_model.ServedModel, version: served_model.Version
+        self, model: served_model.ServedModel, version: model_version.Version
     ) -> None:
         interval = sys.getswitchinterval()
         sys.setswitchinterval(min(interval, _SWITCH_SECONDS))
         try:
-            # A thread of its own, since a priority is never raised again.
-            with futures.ThreadPoolExecutor(
-                1, "version-load", initializer=_let_others_first
-            ) as thread:
-                timing = thread.submit(model.load, version).result()
+            with background.NiceThread() as thread:
+                timing = model.load(version, thread)
         finally:
             sys.setswitchinterval(interval)
         for observer in self._observers:
@@ -373,9 +369,3 @@ def _check_labels(missing: Iterable[str]) -> None:
             grpc.StatusCode.FAILED_PRECONDITION,
             f"A label must stand for an available version. Received: {found}.",
         )
-
-
-def _let_others_first() -> None:
-    """Requests that run meanwhile keep the processors; Linux alone can this."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

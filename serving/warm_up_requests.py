@@ -1,20 +1,28 @@
 """The requests a model brings along to be warmed up with."""
 
+import functools
+from collections.abc import Callable
 from collections.abc import Iterator
 
 import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from serving import background as background_lib
 from serving import classification
 from serving import request_error
 from serving import servable as servable_lib
+from serving import tensor_protos
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
 
 
-def replay(servable: servable_lib.Servable, path: str) -> int:
+def replay(
+    servable: servable_lib.Servable,
+    path: str,
+    background: background_lib.Background = background_lib.at_once,
+) -> int:
     """Runs the warm-up requests of a version, if it brings any.
 
     The first requests of a graph are slow, since TensorFlow optimizes it then.
@@ -25,6 +33,7 @@ def replay(servable: servable_lib.Servable, path: str) -> int:
     Args:
         servable: The version.
         path: The version's folder.
+        background: Runs the requests.
 
     Returns:
         The number of requests run, at most 1,000.
@@ -52,7 +61,8 @@ def replay(servable: servable_lib.Servable, path: str) -> int:
                 f"Number of warmup records exceeds the maximum ({MAX_RECORDS})"
                 f" at {file}"
             )
-        _run(servable, _parse(record, file))
+        run = _to_run(servable, _parse(record, file))
+        background(run)
     return count
 
 
@@ -77,20 +87,19 @@ def _parse(record: bytes, file: str) -> prediction_log_pb2.PredictionLog:
     return log
 
 
-def _run(
+def _to_run(
     servable: servable_lib.Servable, log: prediction_log_pb2.PredictionLog
-) -> None:
+) -> Callable[[], object]:
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
         request = log.predict_log.request
-        inputs = {
-            name: tf.make_ndarray(proto)
-            for name, proto in request.inputs.items()
-        }
-        servable.run(
-            request.model_spec.signature_name, inputs, request.output_filter
+        return functools.partial(
+            servable.run,
+            request.model_spec.signature_name,
+            tensor_protos.to_arrays(request.inputs),
+            request.output_filter,
         )
-    elif kind in ("classify_log", "regress_log"):
+    if kind in ("classify_log", "regress_log"):
         request = getattr(log, kind).request
         signature = servable.signature(request.model_spec.signature_name)
         if len(signature.inputs) != 1:
@@ -99,12 +108,9 @@ def _run(
                 "Examples to be warmed up with them."
             )
         name = next(iter(signature.inputs))
-        servable.run(
-            signature.name,
-            {name: classification.serialized_examples(request.input)},
-        )
-    else:
-        raise request_error.RequestError(
-            grpc.StatusCode.UNIMPLEMENTED,
-            f"Unsupported log_type for warmup: {kind}",
-        )
+        examples = classification.serialized_examples(request.input)
+        return functools.partial(servable.run, signature.name, {name: examples})
+    raise request_error.RequestError(
+        grpc.StatusCode.UNIMPLEMENTED,
+        f"Unsupported log_type for warmup: {kind}",
+    )

@@ -17,11 +17,9 @@ def test_flink_with_workers_in_the_caller(engines, expected, flink):
     assert made == expected
 
 
-def test_flink_with_worker_processes(engines, expected, process_workers):
-    assert engines.run("worker_processes", *process_workers) == expected
-
-
-def test_flink_tries_again(engines, expected, process_workers, task_manager):
+def test_flink_with_worker_processes_of_which_one_is_killed(
+    engines, expected, process_workers, task_manager
+):
     process = engines.start("lost_flink", *process_workers)
     conftest.await_(lambda: conftest.writes(engines, "lost_flink"), process)
     workers = conftest.await_(
