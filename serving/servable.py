@@ -266,7 +266,7 @@ class Servable:
         options.run_options.inter_op_thread_pool = _IN_THREAD
         # Not public, and tested for: what is public looks at names and values
         # in Python for a quarter of a millisecond before each run.
-        make = self._session._make_callable_from_options  # noqa: SLF001
+        make = self._session._make_callable_from_options
         call: _Callable = make(options)
         return call
 

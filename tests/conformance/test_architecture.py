@@ -16,6 +16,10 @@ IMPORTS = source_imports.read()
 
 #: Names that are not public, by module. Each has a comment at its import.
 NON_PUBLIC: set[tuple[str, str]] = set()
+# What has no public equal, each with its reason in a comment and a test.
+PRIVATE = {
+    ("serving.servable", "self._session._make_callable_from_options"),
+}
 _NON_PUBLIC = re.compile(
     r"keras\.src\b|tensorflow\.(python|core|compiler)\b|apache_beam\.runners"
     r"\.worker\b|\w+(\.\w+)*\._[a-z]"
