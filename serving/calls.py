@@ -242,7 +242,13 @@ class Calls:
         output_filter: Iterable[str],
         deadline_seconds: float,
     ) -> model_manager.Prediction:
-        kind = self._short_runs.kind(spec.name, signature_name, inputs.values())
+        kind = None
+        # Other outputs are another graph, which TensorFlow may not have made.
+        if not output_filter:
+            version = self.manager.version_of(spec)
+            kind = self._short_runs.kind(
+                (spec.name, version, signature_name), inputs.values()
+            )
 
         def predict() -> model_manager.Prediction:
             started, seconds = time.perf_counter(), math.inf

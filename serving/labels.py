@@ -13,7 +13,8 @@ class Labels:
     """Which labels stand for which versions, now and as soon as it can be.
 
     All labels of a model are assigned at once, when each stands for an
-    available version; until then those of before stay.
+    available version; until then, or for good if that cannot be, those of
+    before stay, and the versions they stand for.
 
     Example:
     >>> labels = Labels()
@@ -28,6 +29,7 @@ class Labels:
     def __init__(self) -> None:
         self.assigned: dict[str, int] = {}
         self._asked: dict[str, int] | None = None
+        self._are_old = False
 
     def ask_for(self, labels: Mapping[str, int]) -> None:
         """Notes what is to be assigned.
@@ -36,6 +38,7 @@ class Labels:
             labels: The version each label is to stand for.
         """
         self._asked = dict(labels)
+        self._are_old = True
 
     def assign(self, available: Collection[int]) -> None:
         """Assigns what was asked for, if it can be.
@@ -45,6 +48,7 @@ class Labels:
         """
         if self._asked is not None and not self._missing(available):
             self.assigned, self._asked = self._asked, None
+            self._are_old = False
 
     def give_up(self, available: Collection[int]) -> dict[str, int]:
         """Forgets what was asked for and not assigned.
@@ -58,6 +62,10 @@ class Labels:
         missing = self._missing(available)
         self._asked = None
         return missing
+
+    def kept(self) -> set[int]:
+        """Returns the versions that labels stand for which are to change."""
+        return set(self.assigned.values()) if self._are_old else set()
 
     def _missing(self, available: Collection[int]) -> dict[str, int]:
         return {

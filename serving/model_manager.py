@@ -157,6 +157,17 @@ class ModelManager:
         """The names of the models configured, sorted."""
         return list(self._loader.routes.names)
 
+    def version_of(self, spec: model_pb2.ModelSpec) -> int:
+        """Returns the number of the version that answers a request now.
+
+        Args:
+            spec: The model, and optionally the version's number or label.
+
+        Raises:
+            RequestError: As for `submit`, if none does.
+        """
+        return self._loader.routes.find(spec).number
+
     def predict(
         self,
         spec: model_pb2.ModelSpec,

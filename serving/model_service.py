@@ -1,5 +1,8 @@
 """ModelService: what each of its methods answers."""
 
+import threading
+
+import grpc
 from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.apis import model_management_pb2
 
@@ -24,6 +27,7 @@ class ModelService:
         self, calls: calls_lib.Calls, allowed: reload_roots.ReloadRoots
     ) -> None:
         self._calls = calls
+        self._reloading = threading.Lock()
         self._allowed = allowed
 
     async def GetModelStatus(
@@ -63,8 +67,17 @@ class ModelService:
             )
 
         def apply() -> None:
-            self._allowed.check(request.config)
-            self._calls.manager.apply(request.config)
+            # Those that wait would keep threads from requests.
+            if not self._reloading.acquire(blocking=False):
+                raise request_error.RequestError(
+                    grpc.StatusCode.UNAVAILABLE,
+                    "Another reload is going on. Try again when it has ended.",
+                )
+            try:
+                self._allowed.check(request.config)
+                self._calls.manager.apply(request.config)
+            finally:
+                self._reloading.release()
 
         try:
             # Beside the loop, since models are loaded before it returns.

@@ -193,9 +193,10 @@ def _goal(path: str, versions: list[int], to: int | None) -> int:
             held = f"{path}, which holds {_listed(versions)} only"
             mend = "Publish the model to go back to, under a higher number."
     else:
-        rule = "--to must name an older version than the newest."
+        rule = "--to must name a finished version below the newest."
         held = f"--to {to} for {path}, which holds {_listed(versions)}"
-        mend = f"Name one up to {versions[-2]}."
+        older = versions[:-1]
+        mend = f"Name {'one of ' * (len(older) > 1)}{_listed(older)}."
     raise errors.InputError(f"{rule} Received: {held}. {mend}")
 
 

@@ -89,7 +89,8 @@ and a folder above it, without '..'.
         if place is None or ".." in path.split("/"):
             return False
         # Links may have changed since the start, so all are followed now.
-        if any(place == _place(known) for known in self._paths):
+        plain = (known for known in self._paths if ".." not in known.split("/"))
+        if any(place == _place(known) for known in plain):
             return True
         return any(
             root is not None and place[: len(root)] == root

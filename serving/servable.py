@@ -16,7 +16,7 @@ import tensorflow as tf
 from google.protobuf import descriptor_pool
 from google.protobuf import message_factory
 
-from serving import background as background_lib
+from serving import background
 from serving import request_error
 from serving import saved_model_file
 from serving import signature as signature_lib
@@ -40,6 +40,8 @@ _CallableOptions: Any = message_factory.GetMessageClass(
     )
 )
 
+_FOREGROUND = background.Foreground()
+
 _logger = logging.getLogger(__name__)
 
 
@@ -56,7 +58,7 @@ class Servable:
         name: The name clients ask for.
         version: The version's number.
         path: The folder that holds `saved_model.pb`.
-        background: Runs what loads values, and holds no interpreter.
+        ground: Where it is loaded.
 
     Raises:
         errors.InputError: If the SavedModel is unfinished or damaged.
@@ -82,7 +84,7 @@ class Servable:
         name: str,
         version: int,
         path: str,
-        background: background_lib.Background = background_lib.at_once,
+        ground: background.Ground = _FOREGROUND,
     ) -> None:
         self.name = name
         self.version = version
@@ -90,7 +92,15 @@ class Servable:
         started = time.monotonic()
         try:
             meta_graph = saved_model_file.read_meta_graph(path)
-            self._session = _start_session(meta_graph, path, background)
+            self.signature_defs: Mapping[str, Any] = dict(
+                meta_graph.signature_def
+            )
+            self._signatures = {
+                key: signature_lib.Signature.from_proto(key, definition)
+                for key, definition in self.signature_defs.items()
+                if key != _INIT_OP
+            }
+            self._session = _start_session(meta_graph, path, ground)
         except (
             OSError,
             ValueError,
@@ -103,12 +113,6 @@ class Servable:
                 f"Received: path={path!r} ({type(error).__name__}). "
                 "Export the model again."
             ) from error
-        self.signature_defs: Mapping[str, Any] = dict(meta_graph.signature_def)
-        self._signatures = {
-            key: signature_lib.Signature.from_proto(key, definition)
-            for key, definition in self.signature_defs.items()
-            if key != _INIT_OP
-        }
         self._callables: dict[tuple[str, tuple[str, ...]], _Callable] = {}
         self._lock = threading.Lock()
         _logger.info(
@@ -274,21 +278,20 @@ class Servable:
 def _start_session(
     meta_graph: tf.compat.v1.MetaGraphDef,
     path: str,
-    background: background_lib.Background,
+    ground: background.Ground,
 ) -> tf.compat.v1.Session:
     """Does what TensorFlow's C++ loader does with a SavedModel."""
     graph = tf.Graph()
     with graph.as_default():
-        _import(meta_graph.graph_def)
-        for definition in meta_graph.signature_def.values():
-            _part_outputs_from_inputs(definition)
+        _import(meta_graph.graph_def, ground)
+        for key, definition in meta_graph.signature_def.items():
+            if key != _INIT_OP:
+                _part_outputs_from_inputs(definition)
     session = tf.compat.v1.Session(graph=graph)
     # Else TensorFlow's own threads did it, which do not stand back.
-    options = (
-        None
-        if background is background_lib.at_once
-        else tf.compat.v1.RunOptions(inter_op_thread_pool=_IN_THREAD)
-    )
+    options = None
+    if ground.stands_back:
+        options = tf.compat.v1.RunOptions(inter_op_thread_pool=_IN_THREAD)
     try:
         assets = {
             asset.tensor_info.name: f"{path}/assets/{asset.filename}"
@@ -299,17 +302,19 @@ def _start_session(
             variables = f"{path}/variables/variables"
             restore = graph.get_operation_by_name(saver.restore_op_name)
             feeds = {saver.filename_tensor_name: variables, **assets}
-            background(lambda: session.run(restore, feeds, options=options))
+            ground.run(lambda: session.run(restore, feeds, options=options))
         if _INIT_OP in meta_graph.signature_def:
             init = meta_graph.signature_def[_INIT_OP].outputs[_INIT_OP]
-            background(lambda: session.run(init.name, assets, options=options))
+            ground.run(lambda: session.run(init.name, assets, options=options))
     except BaseException:
         session.close()
         raise
     return session
 
 
-def _import(graph_def: tf.compat.v1.GraphDef) -> None:
+def _import(
+    graph_def: tf.compat.v1.GraphDef, ground: background.Ground
+) -> None:
     """Imports functions a few at a time, since meanwhile no Python runs."""
     functions = graph_def.library.function
     for start in range(0, len(functions), _FUNCTIONS_AT_ONCE):
@@ -317,7 +322,9 @@ def _import(graph_def: tf.compat.v1.GraphDef) -> None:
         part.library.function.extend(
             functions[start : start + _FUNCTIONS_AT_ONCE]
         )
+        started = time.monotonic()
         tf.compat.v1.import_graph_def(part, name="")
+        ground.give_way(time.monotonic() - started)
     rest = tf.compat.v1.GraphDef()
     rest.CopyFrom(graph_def)
     rest.library.ClearField("function")
@@ -328,7 +335,8 @@ def _part_outputs_from_inputs(definition: Any) -> None:
     """TensorFlow refuses to fetch what it is fed."""
     fed = {info.name for info in definition.inputs.values()}
     for info in definition.outputs.values():
-        if info.name in fed:
+        # A sparse tensor has no name of its own.
+        if info.name and info.name in fed:
             tensor = tf.compat.v1.get_default_graph().get_tensor_by_name(
                 info.name
             )

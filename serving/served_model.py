@@ -9,7 +9,7 @@ from dataclasses import field
 import tensorflow as tf
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving import background as background_lib
+from serving import background
 from serving import labels as labels_lib
 from serving import model_version
 from serving import request_error
@@ -175,14 +175,20 @@ class ServedModel:
         """Returns the available versions that are to go.
 
         As in TensorFlow Serving's availability-preserving policy none goes
-        before one that should be there is.
+        before one that should be there is, and none that a label stands for
+        while the label waits to stand for another.
         """
         loaded = self.available()
         if self.config is not None and not any(
             version.path in self._aspired for version in loaded
         ):
             return []
-        return [v for v in loaded if v.path not in self._aspired]
+        kept = self.labels.kept() if self.config is not None else set()
+        return [
+            version
+            for version in loaded
+            if version.path not in self._aspired and version.number not in kept
+        ]
 
     def available(self) -> list[model_version.Version]:
         """Returns the versions that take requests, newest first."""
@@ -210,7 +216,7 @@ class ServedModel:
     def load(
         self,
         version: model_version.Version,
-        background: background_lib.Background,
+        ground: background.Ground,
     ) -> LoadTiming:
         """Loads a version and warms it up.
 
@@ -219,7 +225,7 @@ class ServedModel:
 
         Args:
             version: One of `to_load`.
-            background: Runs what takes long without the interpreter.
+            ground: Where it is loaded and warmed up.
 
         Returns:
             How long it took; whether it succeeded is in the version's state.
@@ -231,12 +237,12 @@ class ServedModel:
         servable = None
         try:
             servable = servable_lib.Servable(
-                self.name, version.number, version.path, background
+                self.name, version.number, version.path, ground
             )
             loaded = time.monotonic()
             timing.load_seconds = loaded - started
             timing.warm_ups = warm_up_requests.replay(
-                servable, version.path, background
+                servable, version.path, ground
             )
             timing.warm_up_seconds = time.monotonic() - loaded
         # Anything at all, since a model's files are somebody else's.

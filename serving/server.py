@@ -267,6 +267,21 @@ class Server:
         except BaseException:
             event_loop.run(grpc_server.release(self._grpc))
             raise
+        try:
+            self._answer_on(listener, certificates, allowed, counted)
+        except BaseException:
+            self.manager.stop(0.0)
+            event_loop.run(grpc_server.release(self._grpc))
+            raise
+
+    def _answer_on(
+        self,
+        listener: socket.socket,
+        certificates: tls.Certificates | None,
+        allowed: reload_roots.ReloadRoots,
+        counted: metrics.Metrics,
+    ) -> None:
+        options = self.options
         self._calls = calls.Calls(
             self.manager,
             options.limits,

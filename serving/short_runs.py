@@ -11,7 +11,10 @@ _RUNS = 16
 # Of more values nothing is noted, since to count their bytes takes time too.
 _MAX_VALUES = 256
 
-_Kind = tuple[str, str, int]
+# Versions come and go; what is forgotten with them is found out again.
+_MAX_KINDS = 4_096
+
+_Kind = tuple[str, int, str, int]
 
 
 class ShortRuns:
@@ -19,18 +22,18 @@ class ShortRuns:
 
     To hand a run to a thread and its answer back takes a quarter of a
     millisecond, as long as many a run takes. Runs are of one kind if they are
-    of one model and signature and their inputs are of one size, to a power of
-    two of bytes; a kind is short after 16 runs in a row that took less than
-    2 ms.
+    of one model, version and signature and their inputs are of one size, to a
+    power of two of bytes; a kind is short after 16 runs in a row that took less
+    than 2 ms.
 
     Example:
     >>> runs = ShortRuns()
-    >>> kind = runs.kind("ctr", "", [np.zeros(3)])
+    >>> kind = runs.kind(("ctr", 3, ""), [np.zeros(3)])
     >>> for _ in range(16):
     ...     runs.add(kind, seconds=0.001)
     >>> runs.are_short(kind)
     True
-    >>> runs.are_short(runs.kind("ctr", "", [np.zeros(300)]))
+    >>> runs.are_short(runs.kind(("ctr", 4, ""), [np.zeros(3)]))
     False
     """
 
@@ -39,13 +42,12 @@ class ShortRuns:
 
     @staticmethod
     def kind(
-        model: str, signature_name: str, inputs: Iterable[np.ndarray]
+        graph: tuple[str, int, str], inputs: Iterable[np.ndarray]
     ) -> _Kind | None:
         """Returns what runs must have in common to take about as long.
 
         Args:
-            model: The model's name.
-            signature_name: The signature's name, or ''.
+            graph: The model, its version, and the signature or ''.
             inputs: The arrays it is run on; strings as objects of type bytes.
 
         Returns:
@@ -60,7 +62,7 @@ class ShortRuns:
                 size += sum(map(len, array.ravel()))
             else:
                 size += array.nbytes
-        return model, signature_name, size.bit_length()
+        return *graph, size.bit_length()
 
     def are_short(self, kind: _Kind | None) -> bool:
         """Returns whether a run of this kind may be expected to be short.
@@ -82,4 +84,6 @@ class ShortRuns:
         if seconds >= _SHORT_SECONDS:
             self._in_a_row.pop(kind, None)
         else:
+            if len(self._in_a_row) >= _MAX_KINDS:
+                self._in_a_row.clear()
             self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1

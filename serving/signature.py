@@ -127,6 +127,7 @@ dtype=float32.
         if not fits:
             # Slow, and knows what to say.
             self.check({name: _spec_of(inputs[name]) for name in inputs})
+            _check_byte_order(inputs)
         return 1 if rows == -1 else rows
 
     @functools.cached_property
@@ -251,6 +252,17 @@ def _spec_of(array: np.ndarray) -> tf.TensorSpec:
     except TypeError:
         # A dtype TensorFlow has not, and so no signature either.
         return tf.TensorSpec(array.shape, tf.variant)
+
+
+def _check_byte_order(inputs: Mapping[str, np.ndarray]) -> None:
+    # To TensorFlow's dtypes all orders are the same; to its kernels they are
+    # not.
+    for name, array in inputs.items():
+        if not array.dtype.isnative:
+            raise request_error.RequestError.invalid(
+                f"Input `{name}` must be in this machine's byte order. "
+                f"Received: dtype={array.dtype.str}."
+            )
 
 
 def _names(names: Iterable[str]) -> str:

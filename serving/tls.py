@@ -46,8 +46,11 @@ certificate='absent.crt' (No such file or directory).
         self._context, self._configuration = _read_all(tls)
 
     def ssl_context(self) -> ssl.SSLContext:
-        """Returns what a REST port is encrypted with; TLS 1.2 at least."""
-        context = _make_context(self._tls)
+        """Returns what a REST port is encrypted with.
+
+        TLS 1.2 at least, and 1.3 where clients show certificates.
+        """
+        context = self._context
         # Called in each handshake, whether the client names a server or not.
         context.sni_callback = self._choose
         return context
@@ -146,6 +149,11 @@ def _make_context(tls: server_options.Tls) -> ssl.SSLContext:
                 f"Received: client_ca={tls.client_ca!r}{_reason(error)}."
             ) from error
         context.verify_mode = ssl.CERT_REQUIRED
+        # A session that is taken up again shows no certificate, and so would
+        # outlive the authority that signed it. Before TLS 1.3 Python has no
+        # switch for that.
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.num_tickets = 0
     return context
 
 

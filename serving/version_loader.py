@@ -23,6 +23,8 @@ from serving import routes as routes_lib
 from serving import served_model
 from tfplugin import errors
 
+# Between two looks at whether the thread a change waits for is still there.
+_ALIVE_SECONDS = 1.0
 # A configuration, and the labels of it that could not be assigned.
 _Change = tuple[
     model_server_config_pb2.ModelServerConfig, "futures.Future[list[str]]"
@@ -81,6 +83,7 @@ folder does not exist).
         self._retired: list[tuple[str, model_version.Version]] = []
         self._changes: queue.SimpleQueue[_Change] = queue.SimpleQueue()
         self._wake = threading.Event()
+        self._started = False
         self._stopping = False
         self._thread = threading.Thread(
             target=self._run, name="version-loader", daemon=True
@@ -100,6 +103,7 @@ folder does not exist).
         try:
             labels = self._change(self._config)
             self._check_started(labels)
+            self._started = True
         except BaseException:
             self.stop(0.0)
             raise
@@ -219,7 +223,15 @@ folder does not exist).
         copy.CopyFrom(config)
         self._changes.put((copy, done))
         self._wake.set()
-        return done.result()
+        while True:
+            try:
+                return done.result(_ALIVE_SECONDS)
+            except futures.TimeoutError as error:
+                # It may have ended between a look at it and the change.
+                if not self._thread.is_alive() and not done.done():
+                    raise request_error.RequestError(
+                        grpc.StatusCode.UNAVAILABLE, "The server is stopping."
+                    ) from error
 
     def _run(self) -> None:
         next_look = time.monotonic()
@@ -242,8 +254,9 @@ folder does not exist).
                 for _, done in changes:
                     done.set_result(labels)
             self._sleep(next_look)
-        for _, done in self._take_changes():
-            done.set_result([])
+        while changes := self._take_changes():
+            for _, done in changes:
+                done.set_result([])
 
     def _sleep(self, next_look: float) -> None:
         until = min(
@@ -253,6 +266,8 @@ folder does not exist).
         if seconds > 0:
             self._wake.wait(None if seconds == float("inf") else seconds)
         self._wake.clear()
+        if not self._changes.empty():
+            self._wake.set()
 
     def _next_look(self) -> float:
         if not self._poll_seconds:
@@ -260,10 +275,10 @@ folder does not exist).
         return time.monotonic() + self._poll_seconds
 
     def _take_changes(self) -> list[_Change]:
-        changes = []
-        while not self._changes.empty():
-            changes.append(self._changes.get())
-        return changes
+        # One at a time, so that each is told of its own labels.
+        if self._changes.empty():
+            return []
+        return [self._changes.get()]
 
     def _configure(
         self, config: model_server_config_pb2.ModelServerConfig
@@ -306,8 +321,11 @@ folder does not exist).
         interval = sys.getswitchinterval()
         sys.setswitchinterval(min(interval, _SWITCH_SECONDS))
         try:
-            with background.NiceThread() as thread:
-                timing = model.load(version, thread)
+            if self._started:
+                with background.Background() as behind:
+                    timing = model.load(version, behind)
+            else:
+                timing = model.load(version, background.Foreground())
         finally:
             sys.setswitchinterval(interval)
         for observer in self._observers:

@@ -8,7 +8,7 @@ import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving import background as background_lib
+from serving import background
 from serving import classification
 from serving import request_error
 from serving import servable as servable_lib
@@ -16,12 +16,13 @@ from serving import tensor_protos
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
+_FOREGROUND = background.Foreground()
 
 
 def replay(
     servable: servable_lib.Servable,
     path: str,
-    background: background_lib.Background = background_lib.at_once,
+    ground: background.Ground = _FOREGROUND,
 ) -> int:
     """Runs the warm-up requests of a version, if it brings any.
 
@@ -33,7 +34,7 @@ def replay(
     Args:
         servable: The version.
         path: The version's folder.
-        background: Runs the requests.
+        ground: Where they are run.
 
     Returns:
         The number of requests run, at most 1,000.
@@ -61,8 +62,7 @@ def replay(
                 f"Number of warmup records exceeds the maximum ({MAX_RECORDS})"
                 f" at {file}"
             )
-        run = _to_run(servable, _parse(record, file))
-        background(run)
+        ground.run(_to_run(servable, _parse(record, file)))
     return count
 
 

@@ -256,6 +256,27 @@ def test_label_of_a_version_that_cannot_be_loaded(serve, base):
         ask(manager, spec(label="canary"))
 
 
+@pytest.mark.parametrize("broken", [True, False])
+def test_a_version_stays_while_a_label_stands_for_it(serve, base, broken):
+    stamped_models.save(base, 3)
+    manager = serve(pinned(base, [1], stable=1), poll_seconds=0)
+    if broken:
+        (base / "2").mkdir()
+        (base / "2" / "saved_model.pb").write_bytes(b"\xff" * 9)
+        with pytest.raises(request_error.RequestError, match="'stable'"):
+            manager.apply(pinned(base, [2, 3], stable=2, canary=3))
+        assert ask(manager, spec(label="stable")) == 1
+    else:
+        stamped_models.save(base, 2)
+        manager.apply(pinned(base, [2, 3], stable=2, canary=3))
+        assert ask(manager, spec(label="stable")) == 2
+        assert states(manager)[1] == "END"
+    # In both cases it goes once it is not asked for any more.
+    manager.apply(pinned(base, [3], stable=3))
+    assert states(manager)[1] == "END"
+    assert ask(manager, spec(label="stable")) == 3
+
+
 def test_models_come_and_go_with_the_configuration(serve, base, tmp_path):
     manager = serve(poll_seconds=0)
     config = model_config.of_one_model("stamp", base)

@@ -131,15 +131,15 @@ def test_rollback_retires_and_publishing_undoes_it(base, model):
     assert list(base.versions(publishing_base.RETIRED)) == [5]
 
 
-@pytest.mark.parametrize("to", [5, 2, 9])
-def test_rollback_to_what_is_not_older(base, model, to):
-    for version in (3, 5):
+@pytest.mark.parametrize("to", [7, 4, 9])
+def test_rollback_to_what_is_not_there_or_not_older(base, model, to):
+    for version in (3, 5, 7):
         publishing.put(model, base, version)
     with pytest.raises(
-        errors.InputError, match=f"--to {to} .*3 and 5.*up to 3"
+        errors.InputError, match=f"--to {to} .*5 and 7.*one of versions 3 and 5"
     ):
         publishing.rollback(base.path, to=to)
-    assert _visible(base.path) == [3, 5]
+    assert _visible(base.path) == [3, 5, 7]
 
 
 def test_rollback_of_nothing(tmp_path):

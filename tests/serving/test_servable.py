@@ -201,6 +201,39 @@ def test_outputs_that_are_inputs_or_each_other(tmp_path, rows):
     servable.close()
 
 
+def test_arrays_of_another_byte_order_are_refused(servable):
+    rows = conftest.make_rows()
+    rows["age"] = rows["age"].astype(rows["age"].dtype.newbyteorder())
+    with pytest.raises(request_error.RequestError, match="`age`.*byte order"):
+        servable.run("", rows)
+
+
+def test_a_signature_of_sparse_tensors_spoils_no_other(tmp_path):
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph:
+        sparse = v1.sparse_placeholder(tf.float32, [None, 3], "sparse")
+        x = v1.placeholder(tf.float32, [None], "x")
+        info = v1.saved_model.build_tensor_info
+        definitions = {
+            "serving_default": ({"x": info(x)}, {"y": info(2 * x)}),
+            "wide": ({"x": info(sparse)}, {"y": info(sparse * 2.0)}),
+        }
+        with v1.Session(graph=graph) as session:
+            builder = v1.saved_model.Builder(str(tmp_path / "1"))
+            builder.add_meta_graph_and_variables(
+                session,
+                ["serve"],
+                {
+                    name: v1.saved_model.build_signature_def(*both)
+                    for name, both in definitions.items()
+                },
+            )
+            builder.save()
+    servable = servable_lib.Servable("wide", 1, str(tmp_path / "1"))
+    assert servable.run("", {"x": np.float32([3])})["y"].tolist() == [6.0]
+    servable.close()
+
+
 def test_assets_of_a_model_that_was_moved(tmp_path):
     vocabulary = tmp_path / "cities.txt"
     vocabulary.write_text("Roma\nParis\n")

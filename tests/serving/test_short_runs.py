@@ -21,17 +21,25 @@ def test_runs_of_other_models_signatures_or_sizes_do_not_count():
     runs = short_runs.ShortRuns()
     small, large = [np.zeros(4)], [np.zeros(40)]
     for _ in range(RUNS):
-        runs.add(runs.kind("ctr", "", small), 0.001)
-    assert runs.are_short(runs.kind("ctr", "", small))
-    assert not runs.are_short(runs.kind("ctr", "scores", small))
-    assert not runs.are_short(runs.kind("cvr", "", small))
-    assert not runs.are_short(runs.kind("ctr", "", large))
+        runs.add(runs.kind(("ctr", 1, ""), small), 0.001)
+    assert runs.are_short(runs.kind(("ctr", 1, ""), small))
+    assert not runs.are_short(runs.kind(("ctr", 1, "scores"), small))
+    assert not runs.are_short(runs.kind(("cvr", 1, ""), small))
+    assert not runs.are_short(runs.kind(("ctr", 2, ""), small))
+    assert not runs.are_short(runs.kind(("ctr", 1, ""), large))
+
+
+def test_kinds_do_not_pile_up():
+    runs = short_runs.ShortRuns()
+    for version in range(20_000):
+        runs.add(runs.kind(("ctr", version, ""), []), 0.0)
+    assert len(runs._in_a_row) <= 4_096
 
 
 @pytest.mark.parametrize("seconds", [0.002, 3.0, math.inf])
 def test_one_long_run_or_failure_begins_anew(seconds):
     runs = short_runs.ShortRuns()
-    kind = runs.kind("ctr", "", [np.zeros(4)])
+    kind = runs.kind(("ctr", 1, ""), [np.zeros(4)])
     for _ in range(5 * RUNS):
         runs.add(kind, 0.0)
     runs.add(kind, seconds)
@@ -46,12 +54,12 @@ def test_size_is_that_of_strings_and_many_values_are_of_no_kind():
     runs = short_runs.ShortRuns()
 
     def kind(*values):
-        return runs.kind("ctr", "", [np.array(values, object)])
+        return runs.kind(("ctr", 1, ""), [np.array(values, object)])
 
     assert kind(b"a", b"b") == kind(b"abc")
     assert kind(b"a") != kind(b"a" * 1000)
-    assert runs.kind("ctr", "", [np.zeros(1 << 8)]) is not None
-    many = runs.kind("ctr", "", [np.zeros(1 << 8), np.zeros(1)])
+    assert runs.kind(("ctr", 1, ""), [np.zeros(1 << 8)]) is not None
+    many = runs.kind(("ctr", 1, ""), [np.zeros(1 << 8), np.zeros(1)])
     runs.add(many, 0.0)
     assert many is None
     assert not runs.are_short(many)
@@ -76,12 +84,12 @@ def calls(slow_base):
     manager.stop()
 
 
-async def ask(calls, turns, times, signature=""):
+async def ask(calls, turns, times, signature="", output_filter=()):
     spec = model_pb2.ModelSpec(name="slow")
 
     async def function(call):
         inputs = {"turns": np.array([turns])}
-        return await calls.run(call, spec, signature, inputs)
+        return await calls.run(call, spec, signature, inputs, output_filter)
 
     for _ in range(times):
         await asyncio.sleep(0.01)
@@ -99,6 +107,10 @@ def test_threads_are_for_what_is_not_known_to_be_short(calls, monkeypatch):
         threads.clear()
         await ask(calls, 1, 3)
         assert threads == 3 * [threading.current_thread()]
+        threads.clear()
+        # Of these outputs the model may have no graph yet.
+        await ask(calls, 1, 1, output_filter=["y"])
+        assert threading.current_thread() not in threads
         threads.clear()
         # Where two run, neither is held up by the other.
         await asyncio.gather(*(ask(calls, 1, 1) for _ in range(8)))

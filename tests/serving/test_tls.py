@@ -197,6 +197,43 @@ def test_new_authorities_of_clients_are_taken_up(logarithm_base, rotating):
         assert predict(server, credentials) == 0.0
 
 
+def test_a_session_does_not_outlive_its_authority(logarithm_base, rotating):
+    clients = rotating / "clients.crt"
+    shutil.copy(rotating / "authority.crt", clients)
+    context = ssl.create_default_context(cafile=rotating / "authority.crt")
+    context.load_cert_chain(rotating / "client.crt", rotating / "client.key")
+    old = ssl.create_default_context(cafile=rotating / "authority.crt")
+    old.load_cert_chain(rotating / "client.crt", rotating / "client.key")
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    with make_server(logarithm_base, rotating, clients) as server:
+
+        def status(session, context=context):
+            address = ("127.0.0.1", server.rest_port)
+            with (
+                socket.create_connection(address, 20) as plain,
+                context.wrap_socket(
+                    plain, server_hostname="127.0.0.1", session=session
+                ) as encrypted,
+            ):
+                encrypted.sendall(
+                    b"GET /v1/models/log HTTP/1.1\r\nHost: localhost\r\n"
+                    b"Connection: close\r\n\r\n"
+                )
+                return encrypted.recv(12), encrypted.session
+
+        answer, session = status(None)
+        assert answer == b"HTTP/1.1 200"
+        with pytest.raises(ssl.SSLError):
+            status(None, old)
+        shutil.copy(rotating / "stranger.crt", clients)
+        try:
+            answer, _ = status(session)
+        except OSError:
+            return
+        # To a client of TLS 1.3 its end of the handshake looks complete.
+        assert answer == b""
+
+
 def test_bad_new_certificates_are_not_taken(logarithm_base, rotating, caplog):
     caplog.set_level(logging.INFO, "serving")
     authority = rotating / "authority.crt"

@@ -268,7 +268,14 @@ def serve(
         held.release()
         _print(server)
 
-    server.serve_forever(tell)
+    try:
+        server.serve_forever(tell)
+    except InputError:
+        # Says by itself what was wrong.
+        raise
+    except BaseException:
+        held.release()
+        raise
 
 
 def _tls_files(
