@@ -20,7 +20,7 @@ echo "== Types: mypy"
 # One process more than this has processors, since tests wait for others too.
 processes=$(($(nproc 2>/dev/null || echo 2) + 1))
 echo "== Tests: pytest on $processes processes"
-.venv/bin/python -m pytest -n "$processes" --dist loadfile \
+.venv/bin/python -m pytest -n "$processes" --dist loadfile --no-loadscope-reorder \
   --cov --cov-report=term:skip-covered "$@"
 
 cat <<TXT

@@ -19,7 +19,8 @@ class Limits:
             connection may have twice as many under way, 100 at least; its
             client holds back what comes beyond.
         max_connections: REST connections that may be open at once; the next
-            is closed with status 503. gRPC's are not limited.
+            is closed with status 503. gRPC's are not limited. Each may hold a
+            body of `max_request_bytes` before `max_requests` counts it.
         timeout_seconds: How long a request may take, whatever more its
             client would wait.
         idle_seconds: How long a REST connection may stay without a complete

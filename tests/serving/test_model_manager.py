@@ -256,6 +256,10 @@ def test_label_of_a_version_that_cannot_be_loaded(serve, base):
         ask(manager, spec(label="canary"))
 
 
+# Closed by the loader's thread, when it comes to it.
+GOING = ("UNLOADING", "END")
+
+
 @pytest.mark.parametrize("broken", [True, False])
 def test_a_version_stays_while_a_label_stands_for_it(serve, base, broken):
     stamped_models.save(base, 3)
@@ -270,10 +274,10 @@ def test_a_version_stays_while_a_label_stands_for_it(serve, base, broken):
         stamped_models.save(base, 2)
         manager.apply(pinned(base, [2, 3], stable=2, canary=3))
         assert ask(manager, spec(label="stable")) == 2
-        assert states(manager)[1] == "END"
+        assert states(manager)[1] in GOING
     # In both cases it goes once it is not asked for any more.
     manager.apply(pinned(base, [3], stable=3))
-    assert states(manager)[1] == "END"
+    assert states(manager)[1] in GOING
     assert ask(manager, spec(label="stable")) == 3
 
 
