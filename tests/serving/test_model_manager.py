@@ -338,7 +338,9 @@ def test_bad_versions_leave_the_old_one_serving(serve, base, caplog):
     (base / "3").symlink_to(base / "3")
     stamped_models.save(base, 4)
     wait_until(lambda: ask(manager) == 4)
-    shutil.copytree(base / "4", base / "5", copy_function=shutil.copy)
+    # Whole at once, or a look between two files would speak of it.
+    shutil.copytree(base / "4", base.parent / "5", copy_function=shutil.copy)
+    (base.parent / "5").rename(base / "5")
     # A version that is damaged, and repaired later.
     pb = (base / "5" / "saved_model.pb").read_bytes()
     shutil.copytree(base / "4", base.parent / "6")
